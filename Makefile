@@ -1,0 +1,67 @@
+# Each of `make demo` and `make test` does all of its own set-up; see README.md.
+# PYTHON names the interpreter that .venv is made with, where python3 is not the one to use.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+RECORDED := ../shared/data/lettuce-2022/GreenhouseClimate.csv
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+
+ifneq ($(PYTHON),)
+export PYTHON
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check faults format lock clean tools tools-dev
+
+help:
+	@echo 'make demo    run the whole way of a reading, from sensor to checked proof, on this machine'
+	@echo 'make test    run every check and every test'
+	@echo 'make check   lint, format, types and import layers only'
+	@echo 'make faults  run only the tests that kill processes and break disks, brokers and chains'
+	@echo 'make format  rewrite the sources as make check wants them'
+	@echo 'make lock    resolve the dependencies anew into requirements/ (UPGRADE=1: to their newest versions)'
+	@echo 'make clean   delete the environment and all that tools left; downloaded packages stay'
+
+# A recorded greenhouse where there is one, else the modelled one.
+demo:
+	@tools/setup.sh demo
+	@tools/venv.sh run
+	$(BIN)/earmark demo $(if $(wildcard $(RECORDED)),--replay $(RECORDED))
+
+test: tools
+	@tools/micropython.sh
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+check: tools-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file tools/mypy-firmware.ini
+	$(BIN)/lint-imports
+
+faults: tools
+	@tools/micropython.sh
+	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+
+format: tools-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: tools-dev
+	tools/lock.sh $(if $(UPGRADE),--upgrade)
+
+clean:
+	rm -rf .venv .cache/micropython/64 .cache/micropython/32 dist build
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+tools:
+	@tools/setup.sh test
+	@tools/venv.sh dev
+
+tools-dev:
+	@tools/setup.sh check
+	@tools/venv.sh dev

@@ -1,0 +1,276 @@
+"""The node: boot order, and the loops that measure, replay, send and free."""
+
+import asyncio
+
+import ack
+import beacon
+import senml
+from chain import Chain
+from link import Link
+from outbox import OutboxError
+from sender import Sender
+from sensors import METHODS, REPLAYED, SensorError
+
+VERSION = "earmark-node 0.1.0"
+_MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
+_MAX_PAYLOAD = 7600  # with the envelope a statement stays below 8,192 bytes
+_MAX_READINGS = 256
+_RETRY_S = 5
+
+
+def topics(site, name):
+    """(up, down, beacon) of a node (protocol.md §10)."""
+    base = "earmark/v1/" + site + "/"
+    return base + name + "/up", base + name + "/down", base + "beacon"
+
+
+class Node:
+    """A node from its boot statement on.  `run` returns once it is done, if its settings let it end, and raises what
+    it cannot live with."""
+
+    def __init__(self, settings, signer, outbox, sensors, board, clock, say):
+        self._settings = settings
+        self._signer = signer
+        self._outbox = outbox
+        self._sensors = sensors
+        self._board = board
+        self._clock = clock
+        self._say = say
+        self._up, self._down, self._beacon = topics(settings["site"], settings["name"])
+        self._chain = Chain(signer, settings["name"], outbox, clock)
+        self._link = self._make_link(settings["broker"])
+        self._sender = Sender(outbox, self._link, self._up, settings["window"], settings["resend_s"], say)
+        self._acks = []
+        self._acked = asyncio.Event()
+        self._freed = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._failure = None
+        self._refused = []
+        self._replaying = 0
+        self._counts = {"acknowledged": 0, "refused": 0}
+
+    def _make_link(self, broker):
+        tls = broker["tls"]
+        return Link(
+            broker["host"],
+            broker["port"],
+            "earmark-" + self._settings["site"] + "-" + self._settings["name"],
+            [self._down, self._beacon],
+            self._receive,
+            self._linked,
+            user=broker["user"],
+            password=broker["password"],
+            tls=self._board.tls(tls) if tls else None,
+            server_name=tls["server_name"] if tls else None,
+            keepalive_s=broker["keepalive_s"],
+            retry_s=broker["retry_s"],
+            window=self._settings["window"],
+        )
+
+    async def run(self):
+        """Sign the boot statement, then live."""
+        for wrong in self._outbox.damage:
+            self._say("outbox: " + wrong)
+        self._boot()
+        recordings = [s for s in self._sensors if s.method == REPLAYED]
+        self._replaying = len(recordings)
+        work = [self._link.run(), self._sender.run(), self._answers(), self._measure(), self._report()]
+        work += [self._board.watchdog(), self._board.network(self._settings, self._clock, self._say)]
+        work += [self._replay(recording) for recording in recordings]
+        if self._settings["exit_when_done"]:
+            work.append(self._finish())
+        tasks = [asyncio.create_task(self._guard(each)) for each in work]
+        await self._stopped.wait()
+        for task in tasks:
+            task.cancel()
+        if self._failure:
+            raise self._failure
+
+    async def _guard(self, work):
+        """One of the loops: what it cannot live with ends the node."""
+        try:
+            await work
+        except Exception as failure:  # noqa: BLE001 - `run` raises it
+            self._failure = failure
+            self._stopped.set()
+
+    def _boot(self):
+        seq = self._chain.boot(VERSION, self._board.reset_cause(), self._board.NAME, self._sensors)
+        said = (self._chain.boot_count, self._signer.did, seq, self._outbox.count)
+        self._say("boot %d of %s: signed seq %d; %d statements wait for the gateway" % said)
+        for sensor in self._sensors:
+            self._say("sensor %s: %s, %s" % (sensor.name, METHODS[sensor.method], sensor.detail))
+        self._tell_dropped()
+
+    def _tell_dropped(self):
+        for told in self._chain.tell_dropped():
+            self._say(told + "; a signed gap statement says so")
+
+    # What comes in.
+
+    def _linked(self, text):
+        self._say(text)
+        self._sender.wake()
+
+    def _receive(self, topic, payload):
+        if topic == self._down:
+            self._acks = self._acks[1 - _MAX_ACKS :] + [payload]
+            self._acked.set()
+        elif topic == self._beacon:
+            try:
+                self._chain.beacon = beacon.nonce(payload)
+            except ValueError as wrong:
+                self._say("a beacon was ignored: %s" % wrong)
+
+    async def _answers(self):
+        while True:
+            await self._acked.wait()
+            self._acked.clear()
+            while self._acks:
+                self._free(self._acks.pop(0))
+                await asyncio.sleep(0)
+
+    def _free(self, payload):
+        try:
+            answer = ack.verify(payload, self._settings["gateway_key"], self._signer.kid)
+        except ValueError as wrong:
+            self._say("an acknowledgement was ignored: %s" % wrong)
+            return
+        refused = [pair for pair in answer.refused if self._outbox.waits(pair[0])]
+        freed = self._outbox.free(answer.runs, [seq for seq, _ in refused])
+        for seq, reason in refused:
+            self._say("the gateway refused seq %d for good: %s" % (seq, reason))
+        self._counts["refused"] += len(refused)
+        self._counts["acknowledged"] += freed - len(refused)
+        self._doubt(answer)
+        if freed:
+            self._freed.set()
+            self._sender.wake()
+
+    def _doubt(self, answer):
+        newest = max([last for _, last in answer.runs] + [seq for seq, _ in answer.refused] + [0])
+        head = self._outbox.head[0]
+        if newest > head and self._counts.get("ahead", 0) < newest:
+            self._counts["ahead"] = newest
+            said = (newest, head)
+            self._say(
+                "the gateway has seq %d of this key, this storage ends at %d: the key signs elsewhere too, or the storage "
+                "went back in time; revoke the key and give the node a new one" % said
+            )
+
+    # What goes out.
+
+    async def _measure(self):
+        live = [s for s in self._sensors if s.method != REPLAYED]
+        while live:
+            for method in sorted({s.method for s in live}):
+                await self._sample(method, [s for s in live if s.method == method])
+            await asyncio.sleep(self._settings["interval_s"])
+
+    async def _sample(self, method, group):
+        readings = []
+        for sensor in group:
+            try:
+                readings += sensor.read()
+            except SensorError as failure:
+                self._say("no reading: %s" % failure)
+            await asyncio.sleep(0)
+        seconds = self._clock.now()[0]
+        for payload in _packs(self._settings["name"] + "/", seconds, readings):
+            try:
+                self._store(method, payload)
+            except OutboxError as failure:
+                self._say("readings were lost: %s" % failure)
+
+    def _store(self, method, payload, positions=None):
+        seq = self._chain.readings(method, payload, positions)
+        if self._settings["interval_s"] >= _RETRY_S and method != REPLAYED:
+            self._say("signed seq %d: %d bytes of readings, %s" % (seq, len(payload), METHODS[method]))
+        self._tell_dropped()
+        self._sender.wake()
+
+    async def _replay(self, recording):
+        position = self._chain.positions.get(recording.key, recording.start)
+        end = False
+        while not end:
+            while self._outbox.count >= self._settings["backlog"]:
+                self._freed.clear()
+                await self._freed.wait()
+            payload, after, end = self._next_pack(recording, position)
+            if payload and not await self._store_rows(recording, payload, after):
+                end = False
+                continue
+            position = after
+            await asyncio.sleep(recording.pause_ms / 1000 if payload else 0)
+        self._replaying -= 1
+        self._say("%s: the recording is replayed to its end; %d statements wait" % (recording.name, self._outbox.count))
+        self._freed.set()
+
+    def _next_pack(self, recording, position):
+        """(payload or None, position after it, end): as many rows as go into one statement."""
+        most = recording.rows_per_statement
+        while True:
+            rows, after, end = recording.rows(position, most, self._say)
+            payload = _rows_pack(self._settings["name"] + "/", rows) if rows else None
+            if not payload or len(payload) <= _MAX_PAYLOAD or most == 1:
+                return payload, after, end
+            most = max(1, most // 2)
+
+    async def _store_rows(self, recording, payload, after):
+        positions = dict(self._chain.positions)
+        positions[recording.key] = after
+        try:
+            self._store(REPLAYED, payload, positions)
+        except OutboxError as failure:
+            self._say("%s waits: %s" % (recording.name, failure))
+            await asyncio.sleep(_RETRY_S)
+            return False
+        return True
+
+    async def _finish(self):
+        """Stop once every recording is at its end and nothing waits for the gateway."""
+        while self._replaying or self._outbox.count:
+            self._freed.clear()
+            await self._freed.wait()
+        self._say("done: " + self._status())
+        self._stopped.set()
+
+    async def _report(self):
+        while True:
+            await asyncio.sleep(self._settings["status_s"])
+            self._say("status: " + self._status())
+
+    def _status(self):
+        return "seq %d, %d wait for the gateway, %d acknowledged and %d refused since the start, outbox %d bytes, %s" % (
+            self._outbox.head[0],
+            self._outbox.count,
+            self._counts["acknowledged"],
+            self._counts["refused"],
+            self._outbox.size,
+            "connected" if self._link.up else "not connected",
+        )
+
+
+def _packs(base_name, seconds, readings):
+    """Yield SenML packs of the readings, each small enough for a statement."""
+    if not readings:
+        return
+    payload = senml.pack(base_name, seconds, readings) if len(readings) <= _MAX_READINGS else b""
+    if payload and (len(payload) <= _MAX_PAYLOAD or len(readings) == 1):
+        yield payload
+        return
+    half = len(readings) // 2
+    yield from _packs(base_name, seconds, readings[:half])
+    yield from _packs(base_name, seconds, readings[half:])
+
+
+def _rows_pack(base_name, rows):
+    """One SenML pack of several rows: the first row's time is the base, the others' are relative to it."""
+    first = rows[0][0]
+    readings = []
+    for seconds, row in rows:
+        if seconds == first:
+            readings += row
+        else:
+            readings += [(name, unit, value, seconds - first) for name, unit, value in row]
+    return senml.pack(base_name, first, readings)

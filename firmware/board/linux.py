@@ -1,0 +1,124 @@
+"""A computer with an operating system: Linux, on CPython or on MicroPython's unix port.
+
+The system keeps the clock (source 4, host) and the network.  CPython syncs with os.fsync.  MicroPython has none: its
+`flush` of a file is an fsync, and directories are synced through the C library.
+"""
+
+import os
+import sys
+
+from clock import HOST, Clock
+
+ROOT = "."
+_MICROPYTHON = sys.implementation.name == "micropython"
+
+if _MICROPYTHON:
+    import ffi
+
+    _libc = ffi.open(None)
+    _open = _libc.func("i", "open", "sii")
+    _fsync = _libc.func("i", "fsync", "i")
+    _close = _libc.func("i", "close", "i")
+    _flock = _libc.func("i", "flock", "ii")
+    _machine = sys.implementation._machine.split(" ")[0]
+else:
+    import fcntl
+    import platform
+
+    _machine = platform.system().lower() + " " + platform.machine()
+
+NAME = "%s, %s %s" % (_machine, sys.implementation.name, ".".join(str(part) for part in sys.implementation.version[:3]))
+
+
+class _Sync:
+    """The system's fsync."""
+
+    def file(self, stream):
+        """Put what was written to an open file on the medium."""
+        stream.flush()
+        if not _MICROPYTHON:
+            os.fsync(stream.fileno())
+
+    def folder(self, path):
+        """Put a directory's names on the medium."""
+        if _MICROPYTHON:
+            descriptor = _open(path, 0, 0)
+            failed = descriptor < 0 or _fsync(descriptor)
+            if descriptor >= 0:
+                _close(descriptor)
+            if failed:
+                raise OSError(5, "cannot sync the directory " + path)
+            return
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+SYNC = _Sync()
+urandom = os.urandom
+
+
+def reset_cause():
+    """A process knows no cause beyond that it was started."""
+    return "process start"
+
+
+def lock(path):
+    """Hold the node's directory: two processes with one key would sign two statements with one seq.
+
+    The system lets go of it when the process ends, however it ends.  Raises `OSError` if another process holds it.
+    """
+    held = open(path + "/lock", "wb")
+    if _MICROPYTHON:
+        taken = _flock(held.fileno(), 2 | 4) == 0
+    else:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = True
+        except OSError:
+            taken = False
+    if not taken:
+        held.close()
+        raise OSError(16, "another process runs the node in " + path)
+    return held
+
+
+def clock(settings):
+    """The host system's clock with the bound that the settings state."""
+    return Clock(HOST, settings["clock_error_s"])
+
+
+def tls(settings):
+    """An SSLContext that checks the broker's certificate against `ca` (PEM on CPython, DER or PEM on MicroPython)."""
+    if _MICROPYTHON:
+        import tls as ssl
+    else:
+        import ssl
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if _MICROPYTHON:
+        context.verify_mode = ssl.CERT_REQUIRED
+        with open(settings["ca"], "rb") as stream:
+            context.load_verify_locations(stream.read())
+    else:
+        context.load_verify_locations(settings["ca"])
+    if settings["certificate"]:
+        _load_certificate(context, settings)
+    return context
+
+
+def _load_certificate(context, settings):
+    if not _MICROPYTHON:
+        context.load_cert_chain(settings["certificate"], settings["key"])
+        return
+    with open(settings["certificate"], "rb") as certificate, open(settings["key"], "rb") as key:
+        context.load_cert_chain(certificate.read(), key.read())
+
+
+async def network(settings, clock, say):
+    """The system's own affair."""
+
+
+async def watchdog():
+    """A process has none."""

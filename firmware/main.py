@@ -1,0 +1,83 @@
+"""Start the node: `main.py --dir DIR` with its settings in DIR/node.json; `--identity` makes the key and prints its did.
+
+Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run.
+"""
+
+import asyncio
+import sys
+
+if __file__ and "/" in __file__ and __file__.rsplit("/", 1)[0] not in sys.path:
+    sys.path.insert(0, __file__.rsplit("/", 1)[0])
+
+import app
+import board
+import ed25519
+import identity
+import settings
+from files import Folder, make_folder
+from outbox import Outbox
+from say import Log
+
+_USAGE = "usage: main.py --dir DIR [--identity]"
+
+
+def _arguments(given, root):
+    """(directory, identity only); raises `ValueError`."""
+    where = root
+    only_identity = False
+    left = list(given)
+    while left:
+        word = left.pop(0)
+        if word == "--dir" and left:
+            where = left.pop(0)
+        elif word == "--identity":
+            only_identity = True
+        else:
+            raise ValueError(word)
+    return where.rstrip("/") or "/", only_identity
+
+
+def _signer(machine, where):
+    return identity.load_or_create(where + "/identity", machine.urandom, machine.SYNC)
+
+
+def _live(machine, where):
+    chosen = settings.load(where + "/node.json")
+    held = machine.lock(where)
+    clock = machine.clock(chosen)
+    say = Log(clock)
+    sensors = settings.make_sensors(chosen["sensors"], clock)
+    signer = _signer(machine, where)
+    folder = Folder(where + "/outbox", machine.SYNC)
+    outbox = Outbox(folder, chosen["outbox_bytes"], chosen["segment_bytes"])
+    node = app.Node(chosen, signer, outbox, sensors, machine, clock, say)
+    asyncio.run(node.run())
+    return held
+
+
+def main(given):
+    """Run until done; returns the exit status."""
+    machine = board.current()
+    try:
+        where, only_identity = _arguments(given, machine.ROOT)
+    except ValueError as word:
+        print("%s: %s" % (word, _USAGE))
+        return 2
+    try:
+        ed25519.self_test()
+        make_folder(where, machine.SYNC)
+        if only_identity:
+            print(_signer(machine, where).did)
+        else:
+            _live(machine, where)
+    except settings.SettingsError as wrong:
+        print("node.json: %s" % wrong)
+        return 2
+    except (OSError, RuntimeError) as failure:
+        print("the node cannot run: %s" % failure)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

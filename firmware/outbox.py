@@ -1,0 +1,280 @@
+"""The node's outbox: every signed statement, on the medium, until the gateway's acknowledgement frees it.
+
+Statements are records (record.py) appended to segment files named after their first seq.  A segment goes when all in
+it are freed and it is not the newest, so the newest record always tells where the chain stands.  What is freed is
+kept in memory only: after a restart the rest is sent again, which the gateway recognises.  When `max_bytes` is
+reached the oldest segment goes, and what was dropped is remembered until a `gap` statement that tells of it is stored.
+
+Power cuts: a torn record at the end was never sent (`append` had not returned), so it is cut off and its seq is used
+again.  A record that is whole was perhaps sent, so its seq is never used for other bytes, even if the statement rots:
+then the header still carries the chain on, and the lost seq is among `dropped`.
+"""
+
+import hashlib
+
+import dropped
+import record
+import runs
+from dropped import DAMAGED, FULL
+
+_SUFFIX = ".seg"
+_MAX_RECORD = record.MAX_HEADER + 8192
+_NOTE = "dropped"
+NO_ENTRY = bytes(32)
+
+
+class OutboxError(Exception):
+    """The medium refused a write; nothing was stored, and the same seq is to be tried again later."""
+
+
+class _Segment:
+    """One file: its name, first and last seq, and the bytes and records in it that count."""
+
+    def __init__(self, name, first):
+        self.name = name
+        self.first = first
+        self.last = first - 1
+        self.size = 0
+
+
+class Outbox:
+    """The statements not yet acknowledged, oldest first, in a `files.Folder` of their own.
+
+    `head` is (seq, entry) of the newest statement, (0, 32 zero bytes) before the first.  `mark` is the application's
+    state as of that statement.  `dropped` lists (first, last, FULL or DAMAGED) that no gap statement tells of yet.
+    `damage` lists, as text, what was found wrong at the start.  Segments are at most `segment_bytes` long unless a
+    single record is longer; there are always room and need for two.
+    """
+
+    def __init__(self, folder, max_bytes=1 << 20, segment_bytes=1 << 14):
+        if max_bytes < 2 * segment_bytes:
+            raise ValueError("the outbox needs room for two segments: max_bytes is below 2 * segment_bytes")
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._segment_bytes = segment_bytes
+        self._segments = []
+        self._freed = []
+        self._gaps = []
+        self._torn = False
+        self._place = ("", 0, 0)  # segment, seq and end of the record read last, where the next reading begins
+        self.head = (0, NO_ENTRY)
+        self.mark = b""
+        self.dropped = []
+        self.damage = []
+        self._recover()
+
+    @property
+    def count(self):
+        """How many statements wait for an acknowledgement."""
+        return sum(s.last - s.first + 1 - runs.common(self._freed, s.first, s.last) for s in self._segments)
+
+    @property
+    def size(self):
+        """Bytes of all segments."""
+        return sum(segment.size for segment in self._segments)
+
+    def waits(self, seq):
+        """Whether the statement with this seq still waits for an acknowledgement."""
+        stored = any(segment.first <= seq <= segment.last for segment in self._segments)
+        return stored and not runs.holds(self._freed, seq)
+
+    def append(self, seq, statement, mark=None, gap=None):
+        """Store the next statement; it is on the medium when this returns.
+
+        `mark` (at most 255 bytes) replaces the application's state, `gap` (first, last) is what a gap statement tells
+        of.  Raises `OutboxError` if the medium does not take it: nothing is stored then, not even after a restart.
+        """
+        if seq != self.head[0] + 1:
+            raise ValueError("seq %d does not follow %d" % (seq, self.head[0]))
+        mark = self.mark if mark is None else mark
+        entry = hashlib.sha256(statement).digest()
+        framed = record.encode(seq, entry, statement, mark, gap)
+        try:
+            self._mend()
+            segment = self._segment_for(seq, len(framed))
+            self._torn = True
+            self._folder.append(segment.name, framed)
+            self._torn = False
+        except OSError as failure:
+            raise OutboxError("cannot store seq %d: %s" % (seq, failure))
+        if not segment.size:
+            self._segments.append(segment)
+        segment.size += len(framed)
+        segment.last = seq
+        self.head = (seq, entry)
+        self.mark = mark
+        if gap:
+            self._gaps.append((seq, gap))
+            self._settle()
+        self._sweep()
+
+    def pending(self, after=0):
+        """Yield (seq, statement) of what is not freed and above `after`, oldest first, read from the medium one by one.
+
+        Statements stored or freed meanwhile may or may not be among them.
+        """
+        for segment in list(self._segments):
+            if segment.last > after:
+                try:
+                    yield from self._pending_in(segment, after)
+                except OSError:
+                    if segment in self._segments:
+                        raise
+
+    def free(self, acknowledged, refused=()):
+        """Free what a verified acknowledgement names: runs [(first, last)] and single refused seq.
+
+        Returns how many statements this freed.  What the medium then still holds, it holds no longer than until the
+        next call.  Seq above the head are passed over.
+        """
+        before = self.count
+        for first, last in list(acknowledged) + [(seq, seq) for seq in refused]:
+            self._mark_freed(first, last)
+        freed = before - self.count
+        self._sweep()
+        return freed
+
+    def _mark_freed(self, first, last):
+        if self._segments:
+            first = max(first, self._segments[0].first)
+            last = min(last, self.head[0])
+            if first <= last:
+                self._freed = runs.add(self._freed, first, last)
+
+    def _pending_in(self, segment, after):
+        name, seq, start = self._place
+        if name != segment.name or seq > after:
+            start = 0
+        for found in record.walk(self._folder, segment.name, segment.size, None, start):
+            self._place = (segment.name, found.seq, found.end)
+            if found.seq > after and not runs.holds(self._freed, found.seq):
+                body = record.statement(self._folder, segment.name, found)
+                if body is not None:
+                    yield found.seq, body
+
+    def _segment_for(self, seq, length):
+        """The newest segment if it has room, otherwise one that does not exist yet, with room made for it."""
+        newest = self._segments[-1] if self._segments else None
+        if newest is None or newest.size + length > self._segment_bytes:
+            newest = None
+        while self.size + length > self._max_bytes and len(self._segments) > 1:
+            self._drop_oldest()
+        return newest or _Segment("%016d%s" % (seq, _SUFFIX), seq)
+
+    def _drop_oldest(self):
+        """Give up the oldest segment: first the note of what it held, then the file."""
+        oldest = self._segments[0]
+        for first, last in runs.without(self._freed, oldest.first, oldest.last):
+            self._note(first, last, FULL)
+        for seq, gap in self._gaps:
+            if seq <= oldest.last and not runs.holds(self._freed, seq):
+                self._note(gap[0], gap[1], FULL)
+        self._folder.replace(_NOTE, dropped.encode(self.dropped, oldest.name))
+        self._discard(oldest)
+
+    def _discard(self, segment):
+        self._folder.remove(segment.name)
+        self._segments.remove(segment)
+        self._gaps = [gap for gap in self._gaps if not segment.first <= gap[0] <= segment.last]
+        floor = self._segments[0].first if self._segments else self.head[0] + 1
+        self._freed = [(max(first, floor), last) for first, last in self._freed if last >= floor]
+
+    def _sweep(self):
+        """Delete every segment but the newest in which all is freed."""
+        for segment in self._segments[:-1]:
+            if not runs.without(self._freed, segment.first, segment.last):
+                try:
+                    self._discard(segment)
+                except OSError:
+                    return  # it stays listed, and the next call tries again
+
+    def _mend(self):
+        """Cut off what a refused write left behind, so that it cannot come back as a record later."""
+        if not self._torn:
+            return
+        names = [segment.name for segment in self._segments]
+        for name in self._folder.names():
+            if name.endswith(_SUFFIX) and name not in names:
+                self._folder.remove(name)
+        if self._segments:
+            self._cut(self._segments[-1])
+        self._torn = False
+
+    def _cut(self, segment):
+        """Keep only the part of a segment that counts."""
+        if self._folder.size(segment.name) != segment.size:
+            self._folder.replace(segment.name, self._folder.read(segment.name, 0, segment.size))
+
+    # What was dropped, and the note of it.
+
+    def _note(self, first, last, why):
+        self.dropped = dropped.add(self.dropped, first, last, why)
+
+    def _settle(self):
+        """Forget what stored gap statements tell of."""
+        left = dropped.untold(self.dropped, [gap for _, gap in self._gaps])
+        if left != self.dropped:
+            self.dropped = left
+            try:
+                self._folder.replace(_NOTE, dropped.encode(left))
+            except OSError:
+                pass  # the stored gap statement settles it again at the next start
+
+    def _finish_drop(self, names):
+        """Read the note, and finish the deletion that a power cut left half done."""
+        try:
+            self.dropped, doomed = dropped.decode(self._folder.read(_NOTE, 0, 4096))
+        except ValueError as wrong:
+            self.damage.append(str(wrong))
+            return
+        if doomed in names:
+            self._folder.remove(doomed)
+            names.remove(doomed)
+
+    # Recovery.
+
+    def _recover(self):
+        names = self._folder.names()
+        if _NOTE in names:
+            self._finish_drop(names)
+        segments = [name for name in names if name.endswith(_SUFFIX)]
+        for name in segments:
+            self._recover_segment(name, name == segments[-1])
+        self._settle()
+
+    def _recover_segment(self, name, newest):
+        segment = _Segment(name, 0)
+        length = self._folder.size(name)
+        wounds = []
+        for found in record.walk(self._folder, name, length, lambda offset, size: wounds.append((offset, size))):
+            self._recover_record(segment, found)
+        if newest and wounds and sum(wounds[-1]) == length and wounds[-1][1] <= _MAX_RECORD:
+            wounds.pop()  # the torn write of a power cut
+        for offset, size in wounds:
+            self.damage.append("%s: %d bytes at %d are no record" % (name, size, offset))
+        if segment.size:
+            self._segments.append(segment)
+            if newest:
+                self._cut(segment)
+        else:
+            self._folder.remove(name)
+
+    def _recover_record(self, segment, found):
+        if not segment.first:
+            segment.first = found.seq
+        elif found.seq > segment.last + 1:
+            self._lose(segment.last + 1, found.seq - 1)
+        if record.statement(self._folder, segment.name, found) is None:
+            self.damage.append("%s: the statement with seq %d is damaged" % (segment.name, found.seq))
+            self._lose(found.seq, found.seq)
+        segment.last = found.seq
+        segment.size = found.end
+        self.head = (found.seq, found.entry)
+        self.mark = found.mark
+        if found.gap:
+            self._gaps.append((found.seq, found.gap))
+
+    def _lose(self, first, last):
+        """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""
+        self._freed = runs.add(self._freed, first, last)
+        self._note(first, last, DAMAGED)

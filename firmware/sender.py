@@ -1,0 +1,72 @@
+"""Brings the outbox to the gateway: oldest first, a window at a time, again after each connect and each silence."""
+
+import asyncio
+
+from clock import elapsed_ms, ticks_ms
+from link import LinkDown
+
+_LOOK_S = 5  # longest wait before it looks at the connection again
+
+
+class Sender:
+    """Publishes what the outbox holds until it is freed; `wake` after every change of outbox or connection.
+
+    At most `window` statements are under way.  When one was not answered for `resend_s` seconds, all are sent again.
+    """
+
+    def __init__(self, outbox, link, topic, window, resend_s, say):
+        self._outbox = outbox
+        self._link = link
+        self._topic = topic
+        self._window = window
+        self._resend_ms = resend_s * 1000
+        self._say = say
+        self._changed = asyncio.Event()
+        self._sent = {}
+        self.published = 0
+
+    def wake(self):
+        """Something changed: look again."""
+        self._changed.set()
+
+    async def run(self):
+        """Send for ever."""
+        while True:
+            await self._link.wait_up()
+            try:
+                await self._session(self._link.session)
+            except LinkDown:
+                pass
+            except OSError as failure:
+                self._say("the outbox cannot be read (%s); trying again" % failure)
+                await asyncio.sleep(_LOOK_S)
+
+    async def _session(self, session):
+        self._sent = {}
+        after = 0
+        while self._link.up and self._link.session == session:
+            self._changed.clear()
+            self._sent = {seq: at for seq, at in self._sent.items() if self._outbox.waits(seq)}
+            if any(elapsed_ms(at) >= self._resend_ms for at in self._sent.values()):
+                said = (len(self._sent), self._resend_ms // 1000)
+                self._say("%d statements without an answer from the gateway for %d s; sending again" % said)
+                self._sent = {}
+                after = 0
+            after = await self._fill(after)
+            try:
+                await asyncio.wait_for(self._changed.wait(), min(_LOOK_S, self._resend_ms / 2000))
+            except asyncio.TimeoutError:
+                pass
+
+    async def _fill(self, after):
+        """Publish on from `after` until the window is full or all is sent; returns the last seq sent."""
+        if len(self._sent) >= self._window:
+            return after
+        for seq, signed in self._outbox.pending(after):
+            await self._link.publish(self._topic, signed)
+            self.published += 1
+            self._sent[seq] = ticks_ms()
+            after = seq
+            if len(self._sent) >= self._window:
+                break
+        return after

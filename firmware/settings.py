@@ -1,0 +1,172 @@
+"""The node's settings, node.json: every one by name, with its default; an unknown or missing one is refused.
+
+`TABLE` is the reference: {name: (default, what it means)}; `REQUIRED` where there is no default.
+"""
+
+import json
+from binascii import unhexlify
+
+import identity
+import sensors
+from sensors import REQUIRED
+
+TABLE = {
+    "site": (REQUIRED, "name of the site: a-z, 0-9 and -, at most 32"),
+    "name": (REQUIRED, "name of the node, as enrolled: a-z, 0-9 and -, at most 32"),
+    "gateway_key": (REQUIRED, "the gateway's public key: its did, or 64 hexadecimal digits"),
+    "broker": (REQUIRED, "the MQTT broker: host, port and so on"),
+    "sensors": (REQUIRED, "list of sensors, each with its driver and that driver's settings"),
+    "interval_s": (60, "seconds from one measurement to the next"),
+    "clock_error_s": (1, "bound on the error of the host's clock that the statements state, in seconds"),
+    "window": (32, "statements sent and not acknowledged by the gateway, at most"),
+    "resend_s": (30, "seconds without the gateway's answer after which statements are sent again"),
+    "backlog": (256, "statements in the outbox above which a replay waits"),
+    "outbox_bytes": (4194304, "bytes of the outbox above which the oldest statements are dropped"),
+    "segment_bytes": (16384, "bytes of one file of the outbox"),
+    "status_s": (60, "seconds from one status line to the next"),
+    "exit_when_done": (False, "end once all recordings are replayed and everything is acknowledged"),
+    "wifi": (None, "on boards: {\"ssid\": …, \"password\": …}"),
+    "ntp_host": ("pool.ntp.org", "on boards: where the time is asked"),
+}
+BROKER = {
+    "host": (REQUIRED, "name or address"),
+    "port": (0, "TCP port; 0 for 1883, or 8883 with tls"),
+    "user": (None, "user name"),
+    "password": (None, "password"),
+    "tls": (None, "{\"ca\": file, \"certificate\": file, \"key\": file, \"server_name\": name}"),
+    "keepalive_s": (30, "seconds from one ping to the next"),
+    "retry_s": ([1, 60], "shortest and longest delay before the next attempt to connect, in seconds"),
+}
+TLS = {
+    "ca": (REQUIRED, "certificate that the broker's is checked against"),
+    "certificate": (None, "the node's own certificate"),
+    "key": (None, "its private key"),
+    "server_name": (None, "name in the broker's certificate where it is not the host"),
+}
+_POSITIVE = ("interval_s", "window", "resend_s", "backlog", "outbox_bytes", "segment_bytes", "status_s")
+_NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_MIN_SEGMENT = 1024
+
+
+class SettingsError(Exception):
+    """node.json does not do; says which setting, and what to write."""
+
+
+def load(path):
+    """The settings in a file, complete and checked.  Raises `SettingsError`."""
+    try:
+        with open(path) as stream:
+            given = json.load(stream)
+    except OSError as failure:
+        raise SettingsError("cannot read %s (%s): write it, docs/operating.md has one" % (path, failure))
+    except ValueError as failure:
+        raise SettingsError("%s is not JSON (%s)" % (path, failure))
+    return check(given)
+
+
+def check(given):
+    """Fill in the defaults; raises `SettingsError`."""
+    settings = filled(given, {name: row[0] for name, row in TABLE.items()}, "")
+    for name in ("site", "name"):
+        checked_name(settings[name], name)
+    for name in _POSITIVE:
+        if not _whole(settings[name]) or settings[name] < 1:
+            raise SettingsError("%s must be a whole number from 1 on: %s" % (name, TABLE[name][1]))
+    if not _whole(settings["clock_error_s"]) or not 0 <= settings["clock_error_s"] < 2**32:
+        raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
+    if settings["segment_bytes"] < _MIN_SEGMENT or settings["outbox_bytes"] < 2 * settings["segment_bytes"]:
+        raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
+    settings["broker"] = _broker(settings["broker"])
+    settings["gateway_key"] = public_key(settings["gateway_key"])
+    if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
+        raise SettingsError("sensors must be a list of at most 32: " + TABLE["sensors"][1])
+    return settings
+
+
+def filled(given, defaults, where):
+    """`given` with the defaults filled in; raises `SettingsError` that names what is unknown or missing."""
+    if not isinstance(given, dict):
+        raise SettingsError("%s must be {\"setting\": value, …}" % (where.rstrip(".") or "node.json"))
+    for name in given:
+        if name not in defaults:
+            known = ", ".join(sorted(defaults))
+            raise SettingsError("unknown setting %s%s: take it out, or use one of %s" % (where, name, known))
+    result = dict(defaults)
+    result.update(given)
+    for name in sorted(result):
+        if result[name] is REQUIRED:
+            raise SettingsError("missing setting %s%s: add it to node.json" % (where, name))
+    return result
+
+
+def make_sensors(entries, clock):
+    """The sensors that the settings name; raises `SettingsError`."""
+    made = []
+    owner = {}
+    for at, entry in enumerate(entries):
+        where = "sensors[%d]" % at
+        try:
+            sensor = _make_sensor(dict(entry), where + ".", clock)
+        except (ValueError, TypeError, KeyError) as wrong:
+            raise SettingsError("%s: %s" % (where, wrong))
+        for quantity in sensor.quantities:
+            if quantity in owner:
+                said = (where, quantity, owner[quantity])
+                raise SettingsError("%s: '%s' is the name of a quantity of %s; rename one, or give a prefix" % said)
+            owner[quantity] = where
+        made.append(sensor)
+    return made
+
+
+def _make_sensor(entry, where, clock):
+    name = entry.pop("driver", None)
+    if name not in sensors.DRIVERS:
+        raise SettingsError("%sdriver must be one of %s" % (where, ", ".join(sensors.DRIVERS)))
+    module = sensors.driver(name)
+    own_name = entry.pop("name", name)
+    checked_name(own_name, where + "name")
+    return module.make(own_name, filled(entry, module.SETTINGS, where), clock)
+
+
+def _broker(given):
+    broker = filled(given, {name: row[0] for name, row in BROKER.items()}, "broker.")
+    if broker["tls"] is not None:
+        broker["tls"] = filled(broker["tls"], {name: row[0] for name, row in TLS.items()}, "broker.tls.")
+    if not _whole(broker["port"]) or not 0 <= broker["port"] < 65536:
+        raise SettingsError("broker.port must be a whole number from 0 to 65535")
+    if not _whole(broker["keepalive_s"]) or not 1 <= broker["keepalive_s"] < 65536:
+        raise SettingsError("broker.keepalive_s must be a whole number from 1 to 65535")
+    retry_s = broker["retry_s"]
+    if not isinstance(retry_s, list) or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1]:
+        raise SettingsError("broker.retry_s must be [shortest, longest], in seconds")
+    broker["port"] = broker["port"] or (8883 if broker["tls"] else 1883)
+    return broker
+
+
+def _whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def checked_name(value, setting):
+    """Refuse what is not a name (protocol.md §2)."""
+    fits = isinstance(value, str) and 1 <= len(value) <= 32 and value[0] != "-"
+    if not fits or any(character not in _NAME for character in value):
+        raise SettingsError("%s must be 1 to 32 of a-z, 0-9 and -, the first not -" % setting)
+
+
+def public_key(text):
+    """The 32 bytes of a public key written as did or as hexadecimal digits (protocol.md §2)."""
+    try:
+        if text.startswith("did:key:z"):
+            number = 0
+            for character in text[9:]:
+                number = number * 58 + _BASE58.index(character)
+            key = number.to_bytes(34, "big")[2:]
+            if identity.did(key) == text:
+                return key
+        elif len(text) == 64:
+            return unhexlify(text)
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        pass
+    raise SettingsError("gateway_key must be the gateway's did (did:key:z…), or its key as 64 hexadecimal digits")

@@ -1,0 +1,60 @@
+"""The gateway's acknowledgement, on which a node frees its outbox, docs/protocol.md §10.1."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from earmark import cbor, cose
+from earmark.errors import EncodingError
+
+CONTENT = "application/vnd.earmark.ack+cbor"
+VERSION = 1
+MAX_SIZE = 4096
+MAX_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Runs of `seq` that are in the log on disk, single ones refused for good, and the newest checkpoint."""
+
+    kid: bytes
+    runs: tuple[tuple[int, int], ...]
+    refused: tuple[tuple[int, str], ...]
+    checkpoint: bytes
+
+
+def sign(gateway: cose.Signer, ack: Acknowledgement) -> bytes:
+    """Return the signed acknowledgement; at most 16 runs and 16 refusals."""
+    assert len(ack.runs) <= MAX_ROWS and len(ack.refused) <= MAX_ROWS
+    rows: list[Sequence[Any]] = [[list(run) for run in ack.runs], [list(row) for row in ack.refused]]
+    payload = cbor.encode([VERSION, ack.kid, *rows, ack.checkpoint])
+    return cose.sign1(gateway, _header(gateway.kid), payload)
+
+
+def decode(encoded: bytes, gateway: bytes) -> Acknowledgement:
+    """Decode and verify what a gateway sent: `EncodingError` for another form, `BadSignature` for another signer."""
+    if len(encoded) > MAX_SIZE:
+        raise EncodingError(f"an acknowledgement of {len(encoded)} bytes; it has at most {MAX_SIZE}")
+    sign1 = cose.decode_sign1(encoded)
+    if sign1.protected != cbor.encode(_header(cose.kid(gateway))) or sign1.unprotected or sign1.payload is None:
+        raise EncodingError("not an acknowledgement of this gateway")
+    sign1.verify(gateway)
+    value = cbor.decode(sign1.payload)
+    if type(value) is not list or [type(item) for item in value] != [int, bytes, list, list, bytes]:
+        raise EncodingError("an acknowledgement is [1, kid, runs, refused, checkpoint]")
+    version, kid, runs, refused, checkpoint = value
+    if version != VERSION or len(kid) != 8 or len(runs) > MAX_ROWS or len(refused) > MAX_ROWS:
+        raise EncodingError("an acknowledgement of another version, without a kid, or with too many rows")
+    for rows, types in ((runs, [int, int]), (refused, [int, str])):
+        if any(type(row) is not list or [type(item) for item in row] != types for row in rows):
+            raise EncodingError("an acknowledgement with a row of the wrong form")
+    bounds = [bound for run in runs for bound in run]
+    if any(first > last or first < 1 for first, last in runs) or bounds != sorted(bounds):
+        raise EncodingError("an acknowledgement whose runs are not ascending")
+    if any(a[1] >= b[0] for a, b in zip(runs, runs[1:], strict=False)):
+        raise EncodingError("an acknowledgement whose runs overlap")
+    return Acknowledgement(kid, tuple(map(tuple, runs)), tuple(map(tuple, refused)), checkpoint)
+
+
+def _header(kid: bytes) -> dict[Any, Any]:
+    return {cose.ALG: cose.EDDSA, cose.CONTENT_TYPE: CONTENT, cose.KID: kid}

@@ -1,0 +1,77 @@
+"""Gather what became of each node's statements and answer: at once when it is quiet, once an interval when it is not."""
+
+from dataclasses import dataclass, field
+
+from earmark import ack, cose
+from earmark.errors import BadSignature, Rejected
+from earmark.log import Log, Outcome, Runs
+
+Signer = tuple[bytes, str]
+
+
+@dataclass(slots=True)
+class _Pending:
+    seqs: set[int] = field(default_factory=set)
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+class Acknowledger:
+    """Turns outcomes that are on disk into signed acknowledgements, at most one a node and interval (§10.1)."""
+
+    def __init__(self, log: Log, gateway: cose.Signer, interval_ms: int) -> None:
+        self._log = log
+        self._gateway = gateway
+        self._interval_ms = interval_ms
+        self._pending: dict[Signer, _Pending] = {}
+        self._answered_at_ms: dict[Signer, int] = {}
+
+    def note(self, outcomes: list[Outcome]) -> None:
+        """Take in outcomes of `Log`: logged or repeated ones, and what was refused for good of signers that are known."""
+        for outcome in outcomes:
+            statement = outcome.arrival.statement
+            if statement is None or isinstance(outcome.error, BadSignature) or _is_held(outcome):
+                continue
+            signer = self._log.registry.node(statement.key)
+            if signer is None or signer.name != statement.sub:
+                continue
+            pending = self._pending.setdefault((statement.key, statement.sub), _Pending())
+            if outcome.error is None:
+                pending.seqs.add(statement.seq)
+            else:
+                pending.refused[statement.seq] = type(outcome.error).__name__
+
+    def due(self, now_ms: int) -> list[tuple[str, bytes]]:
+        """Return (node name, acknowledgement) of every node that is to be answered now."""
+        answers = []
+        for signer in list(self._pending):
+            if now_ms - self._answered_at_ms.get(signer, -self._interval_ms) >= self._interval_ms:
+                pending = self._pending.pop(signer)
+                self._answered_at_ms[signer] = now_ms
+                answers += [(signer[1], payload) for payload in self._sign(signer, pending)]
+        return answers
+
+    def _sign(self, signer: Signer, pending: _Pending) -> list[bytes]:
+        runs = covering(self._log.runs(*signer), sorted(pending.seqs))
+        refused = tuple(sorted(pending.refused.items()))
+        newest = self._log.newest
+        checkpoint = newest.checkpoint if newest else b""
+        kid = cose.kid(signer[0])
+        parts = range(0, max(len(runs), len(refused)), ack.MAX_ROWS)
+        cut = [(runs[at : at + ack.MAX_ROWS], refused[at : at + ack.MAX_ROWS]) for at in parts]
+        return [ack.sign(self._gateway, ack.Acknowledgement(kid, *rows, checkpoint)) for rows in cut]
+
+
+def covering(runs: Runs, seqs: list[int]) -> Runs:
+    """Return the runs that hold any of these ascending `seq`."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    for seq in seqs:
+        while at < len(runs) and runs[at][1] < seq:
+            at += 1
+        if at < len(runs) and runs[at][0] <= seq and found[-1:] != [runs[at]]:
+            found.append(runs[at])
+    return tuple(found)
+
+
+def _is_held(outcome: Outcome) -> bool:
+    return isinstance(outcome.error, Rejected) and outcome.error.held

@@ -1,0 +1,343 @@
+"""The log: the single writer that admits statements, sequences them and seals blocks, docs/protocol.md §4 and §5.
+
+Whatever a method returned is on disk, synced.  Where a write fails, nothing of it has happened, in the store
+or in memory, and the exception goes to the caller.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from earmark import cose, merkle
+from earmark.block import (
+    NO_BEACON,
+    NO_BLOCK,
+    Header,
+    check_block,
+    decode_checkpoint,
+    decode_header,
+    origin_hash,
+    sign_checkpoint,
+    sign_receipt,
+)
+from earmark.errors import (
+    BrokenChain,
+    CorruptLog,
+    EarmarkError,
+    EncodingError,
+    Equivocation,
+    FutureTime,
+    MissingPredecessor,
+    Rejected,
+    UnknownNode,
+)
+from earmark.registry import Registry
+from earmark.statement import NO_ENTRY, REGISTRY, Statement, decode
+from earmark.store import Chain, Quarantined, SealedBlock, Store
+from earmark.tiles import TileTree
+
+KEPT_BYTES = 65_536
+MAX_AHEAD_S = 300
+RETRY_ROWS = 500
+
+Runs = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as it came in: decoded and verified, or the error that says why not."""
+
+    raw: bytes
+    topic: str
+    received_at_ms: int
+    statement: Statement | None
+    error: EarmarkError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an arrival: its leaf index (`repeat`: it was there before), or the error it is quarantined under."""
+
+    arrival: Arrival
+    index: int | None = None
+    repeat: bool = False
+    error: EarmarkError | None = None
+
+
+def receive(raw: bytes, topic: str, received_at_ms: int) -> Arrival:
+    """Decode a message and verify its signature: rules 1 and 2 of §4.2.  Touches nothing, may run anywhere."""
+    statement = None
+    try:
+        statement = decode(raw)
+        statement.verify()
+    except EarmarkError as error:
+        return Arrival(raw, topic, received_at_ms, statement, error)
+    return Arrival(raw, topic, received_at_ms, statement)
+
+
+class Log:
+    """The log of one gateway over its store; one instance, in one thread of one process, writes."""
+
+    def __init__(
+        self,
+        store: Store,
+        operator: bytes,
+        gateway: cose.Signer,
+        clock_ms: Callable[[], int],
+        max_ahead_s: int = MAX_AHEAD_S,
+    ) -> None:
+        """Open the log and hold the store against its newest checkpoint; `CorruptLog` where they contradict."""
+        self._store = store
+        self._operator = operator
+        self._gateway = gateway
+        self._clock_ms = clock_ms
+        self._max_ahead_ms = max_ahead_s * 1000
+        self._stale = True
+        self._settle()
+        self._check_newest()
+
+    def _settle(self) -> None:
+        """Take memory from the store, at the start and after a write that failed."""
+        if not self._stale:
+            return
+        self._tree = TileTree(self._store.size(), self._store.tile)
+        self._newest = self._store.newest_block()
+        self._chains = {(chain.key, chain.sub): chain for chain in self._store.chains()}
+        self._heads: dict[int, bytes] = {}
+        self.registry = load_registry(self._store, self._operator)
+        self._untried = {node.key for node in self.registry.nodes()}
+        self._stale = False
+
+    def _check_newest(self) -> None:
+        size = self._tree.size
+        if size and merkle.leaf_hash(sha256(self._store.statement(size - 1)).digest()) != self._tree.subtree(
+            0, size - 1
+        ):
+            raise CorruptLog(f"the newest statement, leaf {size - 1}, is not the one in the stored tree")
+        if self.registry.gateway not in (b"", self._gateway.key):
+            raise CorruptLog(f"this log is {cose.did(self.registry.gateway)}'s; the key given is {self._gateway.did}")
+        if self._newest is None:
+            return
+        header, checkpoint = decode_header(self._newest.header), decode_checkpoint(self._newest.checkpoint)
+        try:
+            checkpoint.verify(self.registry.origin, self._gateway.key)
+            check_block(header, checkpoint)
+        except EarmarkError as error:
+            raise CorruptLog(f"block {header.height}: {error}") from error
+        if header.size > size or self._tree.root(header.size) != header.root:
+            raise CorruptLog(f"the store does not hold the {header.size} leaves of its newest block {header.height}")
+
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        return self._tree.size
+
+    @property
+    def newest(self) -> SealedBlock | None:
+        """The newest sealed block."""
+        return self._newest
+
+    def runs(self, key: bytes, sub: str) -> Runs:
+        """Return the runs of a chain's `seq` that are in the log."""
+        chain = self._chains.get((key, sub))
+        return chain.runs if chain else ()
+
+    def admit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Admit a batch by the rules of §4.2 in one transaction; what is not admitted is quarantined with its reason.
+
+        Every outcome is on disk when this returns, so the caller may acknowledge it.
+        """
+        with self._writing():
+            return [self._place(arrival) for arrival in arrivals]
+
+    def take_submissions(self) -> list[Outcome]:
+        """Admit what the operator's commands left in the store."""
+        rows = self._store.submitted()
+        if not rows:
+            return []
+        with self._writing():
+            outcomes = [self._place(receive(raw, "submission", self._clock_ms())) for _, raw in rows]
+            for id, _ in rows:
+                self._store.withdraw(id)
+        return outcomes
+
+    def retry(self) -> list[Outcome]:
+        """Try again what was held and may pass now: newly enrolled nodes, times that have come, predecessors that arrived."""
+        self._settle()
+        outcomes: list[Outcome] = []
+        for row_filter in self._retry_filters():
+            while rows := self._store.due(*row_filter, self._clock_ms(), RETRY_ROWS):
+                with self._writing():
+                    tried = [self._place(receive(row.raw, row.topic, row.received_at_ms)) for row in rows]
+                outcomes += tried
+                if all(type(outcome.error).__name__ == row_filter[0] for outcome in tried):
+                    break
+        self._untried.clear()
+        return outcomes
+
+    def _retry_filters(self) -> list[tuple[str, bytes | None]]:
+        filters: list[tuple[str, bytes | None]] = [(MissingPredecessor.__name__, None), (FutureTime.__name__, None)]
+        return filters + [(UnknownNode.__name__, key) for key in sorted(self._untried)]
+
+    def seal(self, beacon: bytes = NO_BEACON) -> SealedBlock | None:
+        """Seal a block over all leaves and sign its checkpoint; None where nothing came since the last one."""
+        self._settle()
+        last = decode_header(self._newest.header) if self._newest else None
+        if self.size == (last.size if last else 0):
+            return None
+        sealed_at_ms = max(self._clock_ms(), last.sealed_at_ms if last else 0)
+        prev = last.hash if last else NO_BLOCK
+        origin, height = self.registry.origin, last.height + 1 if last else 0
+        header = Header(origin_hash(origin), height, self.size, sealed_at_ms, prev, self._tree.root(), beacon)
+        checkpoint = sign_checkpoint(self._gateway, origin, header)
+        receipt = sign_receipt(self._gateway, origin, header.root)
+        block = SealedBlock(height, self.size, header.encode(), checkpoint, receipt)
+        with self._writing():
+            self._store.add_block(block)
+        self._newest = block
+        return block
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction with the tree's tiles; where it fails, memory is taken anew from the store before it is used."""
+        self._settle()
+        self._stale = True
+        with self._store.transaction():
+            yield
+            for (level, number), hashes in self._tree.take_changes().items():
+                self._store.set_tile(level, number, hashes)
+        self._stale = False
+
+    def _place(self, arrival: Arrival) -> Outcome:
+        try:
+            if arrival.error or arrival.statement is None:
+                raise arrival.error or EncodingError("nothing was decoded")
+            index, repeat = self._sequence(arrival.statement, arrival.received_at_ms)
+        except (EncodingError, Rejected) as error:
+            self._quarantine(arrival, error)
+            return Outcome(arrival, error=error)
+        return Outcome(arrival, index, repeat)
+
+    def _sequence(self, statement: Statement, received_at_ms: int) -> tuple[int, bool]:
+        """Give the statement a leaf, or find the one it has: rules 3 to 11 of §4.2."""
+        self.registry.check_signer(statement)
+        chain = self._chains.get((statement.key, statement.sub)) or self._store.add_chain(statement.key, statement.sub)
+        self._chains[statement.key, statement.sub] = chain
+        if contains(chain.runs, statement.seq):
+            return self._repeat(chain, statement), True
+        self._check_chain(chain, statement)
+        ahead_ms = statement.issued_at_s * 1000 - self._clock_ms()
+        if ahead_ms > self._max_ahead_ms:
+            raise FutureTime(f"signed with a clock {ahead_ms // 1000} s ahead; admitted when it is due")
+        index = self.size
+        if self.registry.is_registry(statement):
+            self._enter_registry(chain, index, statement)
+        self._store.add_entry(index, chain.id, statement.seq, received_at_ms, statement.raw)
+        self._store.release(statement.entry)
+        self._tree.append(merkle.leaf_hash(statement.entry))
+        self._extend(chain, statement)
+        return index, False
+
+    def _repeat(self, chain: Chain, statement: Statement) -> int:
+        found = self._store.find(chain.id, statement.seq)
+        if found is None:
+            raise CorruptLog(f"seq {statement.seq} of chain {chain.sub!r} is counted as logged, but is not")
+        index, raw = found
+        if raw != statement.raw:
+            raise Equivocation(
+                f"seq {statement.seq} of {chain.sub} is other bytes at leaf {index}: two signers share one key"
+            )
+        return index
+
+    def _check_chain(self, chain: Chain, statement: Statement) -> None:
+        seq, who = statement.seq, f"seq {statement.seq} of {chain.sub}"
+        if (seq == 1) != (statement.prev == NO_ENTRY):
+            raise BrokenChain(f"{who} {'names a predecessor' if seq == 1 else 'names none'}")
+        before = self._entry(chain, seq - 1)
+        if before not in (None, statement.prev):
+            raise BrokenChain(f"{who} does not follow the logged seq {seq - 1}: a forked chain")
+        after = self._store.find(chain.id, seq + 1) if contains(chain.runs, seq + 1) else None
+        if after and decode(after[1]).prev != statement.entry:
+            raise BrokenChain(f"{who} is not what the logged seq {seq + 1} follows: a forked chain")
+        if before is None and seq > 1:
+            refused = self._store.quarantined(statement.prev)
+            if refused and not refused.held:
+                raise BrokenChain(f"{who} follows a statement that was refused: {refused.reason}")
+
+    def _entry(self, chain: Chain, seq: int) -> bytes | None:
+        if not contains(chain.runs, seq):
+            return None
+        if seq == chain.runs[-1][1] and chain.id in self._heads:
+            return self._heads[chain.id]
+        found = self._store.find(chain.id, seq)
+        return sha256(found[1]).digest() if found else None
+
+    def _enter_registry(self, chain: Chain, index: int, statement: Statement) -> None:
+        newest = chain.runs[-1][1] if chain.runs else 0
+        if statement.seq != newest + 1:
+            raise MissingPredecessor(f"the operator's seq {statement.seq} came before seq {newest + 1}")
+        self.registry.apply(index, statement)
+        if statement.kind == "enrolment" and statement.body:
+            self._untried.add(statement.body[1])
+
+    def _extend(self, chain: Chain, statement: Statement) -> None:
+        runs = add_to_runs(chain.runs, statement.seq)
+        self._store.set_runs(chain.id, runs, chain.runs)
+        self._chains[chain.key, chain.sub] = replace(chain, runs=runs)
+        if statement.seq == runs[-1][1]:
+            self._heads[chain.id] = statement.entry
+
+    def _quarantine(self, arrival: Arrival, error: EncodingError | Rejected) -> None:
+        held = isinstance(error, Rejected) and error.held
+        row = Quarantined(
+            entry=sha256(arrival.raw).digest(),
+            received_at_ms=arrival.received_at_ms,
+            topic=arrival.topic,
+            size=len(arrival.raw),
+            raw=arrival.raw[:KEPT_BYTES],
+            reason=type(error).__name__,
+            message=str(error),
+            held=held,
+        )
+        if arrival.statement:
+            due_ms = arrival.statement.issued_at_s * 1000 - self._max_ahead_ms if isinstance(error, FutureTime) else 0
+            signer = arrival.statement
+            row = replace(row, key=signer.key, sub=signer.sub, seq=signer.seq, due_ms=due_ms)
+        self._store.quarantine(row)
+
+
+def load_registry(store: Store, operator: bytes, below: int | None = None) -> Registry:
+    """Replay the operator's registry chain from the store, of the first `below` leaves or of all."""
+    registry = Registry(operator)
+    chain = store.chain(operator, REGISTRY)
+    rows = store.chain_statements(chain.id, store.size() if below is None else below) if chain else iter(())
+    for index, raw in rows:
+        try:
+            registry.apply(index, decode(raw))
+        except EarmarkError as error:
+            raise CorruptLog(f"the registry's statement at leaf {index} does not replay: {error}") from error
+    return registry
+
+
+def contains(runs: Runs, seq: int) -> bool:
+    """Say whether ascending, disjoint runs hold a `seq`."""
+    if runs and seq > runs[-1][1]:
+        return False
+    at = bisect_right(runs, (seq, 1 << 63)) - 1
+    return at >= 0 and runs[at][0] <= seq <= runs[at][1]
+
+
+def add_to_runs(runs: Runs, seq: int) -> Runs:
+    """Return the runs with a `seq` that they did not hold; runs that now touch are joined."""
+    if runs and seq == runs[-1][1] + 1:
+        return (*runs[:-1], (runs[-1][0], seq))
+    at = bisect_right(runs, (seq, seq))
+    first = last = seq
+    before, after = runs[:at], runs[at:]
+    if before and before[-1][1] == seq - 1:
+        first, before = before[-1][0], before[:-1]
+    if after and after[0][0] == seq + 1:
+        last, after = after[0][1], after[1:]
+    return (*before, (first, last), *after)

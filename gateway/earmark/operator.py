@@ -1,0 +1,113 @@
+"""What the operator says: enrolments and revocations, signed in the order of the registry chain.
+
+A statement is left in the store for the gateway, or admitted at once where no gateway runs.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+
+from earmark import cose
+from earmark.config import Farm
+from earmark.errors import ConfigError, EarmarkError
+from earmark.log import Log, Outcome, load_registry
+from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
+from earmark.store import Store
+from earmark.store.sqlite import SqliteStore
+
+HOST_CLOCK = 4
+WAIT_S = 30.0
+
+
+def enrol(farm: Farm, key: bytes, name: str) -> int:
+    """Enrol a node's key under a name and return the leaf of the statement; raises what the registry refuses."""
+    return _say(farm, {0: "enrolment", 1: key, 2: "node", 3: name})
+
+
+def revoke(farm: Farm, name: str, reason: str) -> int:
+    """Revoke the key that holds a name and return the leaf of the statement."""
+    store = SqliteStore(farm.database)
+    try:
+        node = load_registry(store, farm.operator_key()).named(name)
+    finally:
+        store.close()
+    if node is None:
+        raise ConfigError(f"no node {name!r} is enrolled here; `earmark node list` shows all")
+    return _say(farm, {0: "revocation", 1: node.key, 2: reason})
+
+
+def found(farm: Farm) -> int:
+    """Begin the log of a new farm: leaf 0 enrols the gateway."""
+    gateway = farm.signer("gateway")
+    SqliteStore(farm.database, create=True).close()
+    name = origin(farm.config.farm.site, gateway.key)
+    return _say(farm, {0: "enrolment", 1: gateway.key, 2: "gateway", 3: name})
+
+
+def _say(farm: Farm, body: dict[int, object]) -> int:
+    operator = farm.signer("operator")
+    store = SqliteStore(farm.database)
+    try:
+        with store.transaction():
+            raw = _sign_next(store, operator, body)
+            store.submit(raw)
+        with farm.lock() as is_ours:
+            if is_ours:
+                return _admit_here(farm, store, operator.key, raw)
+        return _await_gateway(store, operator.key, raw)
+    finally:
+        store.close()
+
+
+def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> bytes:
+    """Sign the next statement of the chain, after what is logged and what waits; refuses what the registry would refuse."""
+    registry = load_registry(store, operator.key)
+    seq, prev = 0, NO_ENTRY
+    for raw in _chain(store, operator.key):
+        statement = decode(raw)
+        seq, prev = statement.seq, statement.entry
+    for _, raw in store.submitted():
+        statement = decode(raw)
+        registry.apply(store.size(), statement)
+        seq, prev = statement.seq, statement.entry
+    now_s = time.time_ns() // 1_000_000_000
+    clock = Clock(HOST_CLOCK, 1, time.monotonic_ns() // 1_000_000_000)
+    raw = sign(operator, REGISTRY, seq + 1, prev, body, issued_at_s=now_s, clock=clock)
+    registry.check(decode(raw))
+    return raw
+
+
+def _chain(store: Store, operator: bytes) -> Iterator[bytes]:
+    chain = store.chain(operator, REGISTRY)
+    rows = store.chain_statements(chain.id, store.size()) if chain else iter(())
+    return (raw for _, raw in rows)
+
+
+def _admit_here(farm: Farm, store: Store, operator: bytes, raw: bytes) -> int:
+    log = Log(store, operator, farm.signer("gateway"), lambda: time.time_ns() // 1_000_000)
+    outcomes: list[Outcome] = log.take_submissions()
+    log.retry()
+    for outcome in outcomes:
+        if outcome.arrival.raw == raw and outcome.error:
+            raise outcome.error
+    return _leaf(store, operator, raw)
+
+
+def _await_gateway(store: Store, operator: bytes, raw: bytes) -> int:
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        if raw not in [waiting for _, waiting in store.submitted()]:
+            return _leaf(store, operator, raw)
+        time.sleep(0.05)
+    raise EarmarkError("the statement waits in the store: the gateway that runs has not taken it yet")
+
+
+def _leaf(store: Store, operator: bytes, raw: bytes) -> int:
+    chain = store.chain(operator, REGISTRY)
+    logged = store.find(chain.id, decode(raw).seq) if chain else None
+    if logged and logged[1] == raw:
+        return logged[0]
+    row = store.quarantined(hashlib.sha256(raw).digest())
+    raise EarmarkError(
+        f"the statement was not admitted: {row.reason}: {row.message}" if row else "the statement is gone"
+    )

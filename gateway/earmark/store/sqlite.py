@@ -1,0 +1,291 @@
+"""The SQLite store: one file, write-ahead log, synchronous=FULL."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, fields, replace
+from pathlib import Path
+from typing import Any
+
+from earmark.errors import ConfigError, CorruptLog, StoreError
+from earmark.store import AnchorRow, Chain, Quarantined, SealedBlock
+
+VERSION = 1
+BUSY_S = 30.0
+
+_SCHEMA = """
+CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub));
+CREATE TABLE entries (
+    idx INTEGER PRIMARY KEY, chain INTEGER NOT NULL, seq INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, statement BLOB NOT NULL
+);
+CREATE UNIQUE INDEX entries_seq ON entries (chain, seq);
+CREATE TABLE runs (chain INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (chain, first)) WITHOUT ROWID;
+CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number));
+CREATE TABLE blocks (
+    height INTEGER PRIMARY KEY, size INTEGER NOT NULL, header BLOB NOT NULL, checkpoint BLOB NOT NULL, receipt BLOB NOT NULL
+);
+CREATE UNIQUE INDEX blocks_size ON blocks (size);
+CREATE TABLE submissions (id INTEGER PRIMARY KEY AUTOINCREMENT, statement BLOB NOT NULL);
+CREATE TABLE quarantine (
+    entry BLOB NOT NULL UNIQUE, received_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, size INTEGER NOT NULL, raw BLOB NOT NULL,
+    reason TEXT NOT NULL, message TEXT NOT NULL, held INTEGER NOT NULL, key BLOB NOT NULL, sub TEXT NOT NULL, seq INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL
+);
+CREATE INDEX quarantine_held ON quarantine (reason, key, seq) WHERE held;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE beacons (nonce BLOB PRIMARY KEY, message BLOB NOT NULL, headers BLOB NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE anchors (
+    target TEXT NOT NULL, kind TEXT NOT NULL, height INTEGER NOT NULL, block_hash BLOB NOT NULL, state TEXT NOT NULL, payload BLOB NOT NULL,
+    reference TEXT NOT NULL, reason TEXT NOT NULL, evidence BLOB NOT NULL, planned_at_ms INTEGER NOT NULL, changed_at_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, PRIMARY KEY (target, height)
+) WITHOUT ROWID;
+"""
+
+_QUARANTINE = ", ".join(field.name for field in fields(Quarantined))
+_ANCHOR = ", ".join(field.name for field in fields(AnchorRow))
+
+
+class SqliteStore:
+    """`Store` over one SQLite file; any number of processes read while one writes."""
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Open the file, or make a new one where `create` is set (`ConfigError` where that does not fit)."""
+        if path.exists() == create:
+            raise ConfigError(f"{path} {'is there already' if create else 'is missing: run `earmark init` first'}")
+        self._path = path
+        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        if create:
+            with self.transaction():
+                for statement in _SCHEMA.split(";")[:-1]:
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version={VERSION}")
+        found = self._one("PRAGMA user_version")[0]
+        if found != VERSION:
+            raise ConfigError(f"{path} has schema {found}; this version of Earmark reads {VERSION}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed and synced together, or not at all where an exception leaves the block."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as error:
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                raise StoreError(f"{self._path} cannot be written: {error}") from error
+            raise
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        return self._db.execute(sql, values).fetchone()
+
+    # the log
+
+    def size(self) -> int:
+        """Return the number of leaves."""
+        row = self._one("SELECT max(idx) FROM entries")
+        return 0 if row[0] is None else int(row[0]) + 1
+
+    def add_entry(self, index: int, chain: int, seq: int, received_at_ms: int, raw: bytes) -> None:
+        """Add the statement at the next leaf."""
+        self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, chain, seq, received_at_ms, raw))
+
+    def statement(self, index: int) -> bytes:
+        """Return the statement at a leaf; `CorruptLog` where there is none."""
+        row = self._one("SELECT statement FROM entries WHERE idx = ?", index)
+        if row is None:
+            raise CorruptLog(f"leaf {index} has no statement in the store")
+        return bytes(row[0])
+
+    def statements(self, start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
+        """Give (index, received_at_ms, statement) of leaves start … stop−1, in order."""
+        sql = "SELECT idx, received_at_ms, statement FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
+        yield from self._db.execute(sql, (start, stop))
+
+    def find(self, chain: int, seq: int) -> tuple[int, bytes] | None:
+        """Return (index, statement) of a chain's `seq`."""
+        found: tuple[int, bytes] | None = self._one(
+            "SELECT idx, statement FROM entries WHERE chain = ? AND seq = ?", chain, seq
+        )
+        return found
+
+    def chains(self) -> list[Chain]:
+        """Return all chains with their runs."""
+        runs: dict[int, list[tuple[int, int]]] = {}
+        for chain, first, last in self._db.execute("SELECT chain, first, last FROM runs ORDER BY chain, first"):
+            runs.setdefault(chain, []).append((first, last))
+        rows = self._db.execute("SELECT id, key, sub FROM chains ORDER BY id")
+        return [Chain(id, key, sub, tuple(runs.get(id, ()))) for id, key, sub in rows]
+
+    def chain(self, key: bytes, sub: str) -> Chain | None:
+        """Return one chain."""
+        row = self._one("SELECT id FROM chains WHERE key = ? AND sub = ?", key, sub)
+        if row is None:
+            return None
+        runs = self._db.execute("SELECT first, last FROM runs WHERE chain = ? ORDER BY first", row).fetchall()
+        return Chain(row[0], key, sub, tuple(runs))
+
+    def add_chain(self, key: bytes, sub: str) -> Chain:
+        """Add a chain without statements."""
+        added = self._db.execute("INSERT INTO chains (key, sub) VALUES (?, ?)", (key, sub)).lastrowid
+        assert added is not None
+        return Chain(added, key, sub, ())
+
+    def set_runs(self, chain: int, runs: tuple[tuple[int, int], ...], was: tuple[tuple[int, int], ...]) -> None:
+        """Replace a chain's runs; only what changed since `was` is written."""
+        gone, new = set(was) - set(runs), set(runs) - set(was)
+        self._db.executemany("DELETE FROM runs WHERE chain = ? AND first = ?", [(chain, first) for first, _ in gone])
+        self._db.executemany("INSERT INTO runs VALUES (?, ?, ?)", [(chain, *run) for run in new])
+
+    def chain_statements(self, chain: int, below: int) -> Iterator[tuple[int, bytes]]:
+        """Give (index, statement) of a chain's statements below a leaf, by `seq`."""
+        sql = "SELECT idx, statement FROM entries WHERE chain = ? AND idx < ? ORDER BY seq"
+        yield from self._db.execute(sql, (chain, below))
+
+    def tile(self, level: int, number: int) -> bytes:
+        """Return a tile's hashes joined, up to 256; empty where there is none."""
+        row = self._one("SELECT hashes FROM tiles WHERE level = ? AND number = ?", level, number)
+        return bytes(row[0]) if row else b""
+
+    def set_tile(self, level: int, number: int, hashes: bytes) -> None:
+        """Write a tile."""
+        self._db.execute("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", (level, number, hashes))
+
+    def add_block(self, block: SealedBlock) -> None:
+        """Add the next block."""
+        self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", astuple(block))
+
+    def newest_block(self) -> SealedBlock | None:
+        """Return the highest block."""
+        row = self._one("SELECT * FROM blocks ORDER BY height DESC LIMIT 1")
+        return SealedBlock(*row) if row else None
+
+    def block(self, height: int) -> SealedBlock | None:
+        """Return the block at a height."""
+        row = self._one("SELECT * FROM blocks WHERE height = ?", height)
+        return SealedBlock(*row) if row else None
+
+    def block_over(self, index: int) -> SealedBlock | None:
+        """Return the lowest block that covers a leaf."""
+        row = self._one("SELECT * FROM blocks WHERE size > ? ORDER BY size LIMIT 1", index)
+        return SealedBlock(*row) if row else None
+
+    def blocks(self, start: int = 0) -> Iterator[SealedBlock]:
+        """Give all blocks from a height on."""
+        for row in self._db.execute("SELECT * FROM blocks WHERE height >= ? ORDER BY height", (start,)):
+            yield SealedBlock(*row)
+
+    # what waits outside it
+
+    def submit(self, raw: bytes) -> int:
+        """Leave an operator's statement for the gateway to admit."""
+        added = self._db.execute("INSERT INTO submissions (statement) VALUES (?)", (raw,)).lastrowid
+        assert added is not None
+        return added
+
+    def submitted(self) -> list[tuple[int, bytes]]:
+        """Return (id, statement) of what was submitted and not yet taken, oldest first."""
+        return self._db.execute("SELECT id, statement FROM submissions ORDER BY id").fetchall()
+
+    def withdraw(self, id: int) -> None:
+        """Take a submission away: it is in the log or the quarantine."""
+        self._db.execute("DELETE FROM submissions WHERE id = ?", (id,))
+
+    def quarantine(self, row: Quarantined) -> None:
+        """Keep a message outside the log; the same bytes again replace the reason."""
+        marks = ", ".join("?" * len(fields(Quarantined)))
+        changes = "reason = excluded.reason, message = excluded.message, held = excluded.held, due_ms = excluded.due_ms"
+        sql = f"INSERT INTO quarantine ({_QUARANTINE}) VALUES ({marks}) ON CONFLICT (entry) DO UPDATE SET {changes}"
+        self._db.execute(sql, astuple(row))
+
+    def quarantined(self, entry: bytes) -> Quarantined | None:
+        """Return the row of these bytes."""
+        row = self._one(f"SELECT {_QUARANTINE} FROM quarantine WHERE entry = ?", entry)
+        return _quarantined(row) if row else None
+
+    def quarantine_rows(self, held: bool | None = None, limit: int = 1000) -> list[Quarantined]:
+        """Return the newest rows, newest first: all, or only those that are (not) held."""
+        where = "" if held is None else f"WHERE held = {int(held)}"
+        rows = self._db.execute(f"SELECT {_QUARANTINE} FROM quarantine {where} ORDER BY rowid DESC LIMIT ?", (limit,))
+        return [_quarantined(row) for row in rows]
+
+    def due(self, reason: str, key: bytes | None, before_ms: int, limit: int) -> list[Quarantined]:
+        """Return held rows of a reason, of one key or of all, due before a time, by (key, seq)."""
+        sql = f"SELECT {_QUARANTINE} FROM quarantine WHERE held AND reason = ? AND due_ms <= ?"
+        values: list[Any] = [reason, before_ms]
+        if key is not None:
+            sql, values = sql + " AND key = ?", [*values, key]
+        rows = self._db.execute(f"{sql} ORDER BY key, seq LIMIT ?", [*values, limit])
+        return [_quarantined(row) for row in rows]
+
+    def release(self, entry: bytes) -> None:
+        """Take a row out: it is in the log."""
+        self._db.execute("DELETE FROM quarantine WHERE entry = ?", (entry,))
+
+    def quarantine_counts(self) -> dict[str, int]:
+        """Return how many rows there are by reason, and under `dropped` how many were let go for want of room."""
+        counts: dict[str, int] = dict(
+            self._db.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason")
+        )
+        dropped = self._one("SELECT value FROM counters WHERE name = 'quarantine.dropped'")
+        return counts | ({"dropped": dropped[0]} if dropped else {})
+
+    def trim_quarantine(self, most_bytes: int) -> int:
+        """Let the oldest rows go until the rest fits; they are counted, and the count is returned."""
+        total = self._one("SELECT coalesce(sum(length(raw)), 0) FROM quarantine")[0]
+        gone = []
+        rows = self._db.execute("SELECT rowid, length(raw) FROM quarantine ORDER BY rowid")
+        while total > most_bytes:
+            row = rows.fetchone()
+            gone.append((row[0],))
+            total -= row[1]
+        rows.close()
+        if gone:
+            self._db.executemany("DELETE FROM quarantine WHERE rowid = ?", gone)
+            add = "INSERT INTO counters VALUES ('quarantine.dropped', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
+            self._db.execute(add, (len(gone),))
+        return len(gone)
+
+    # beacons and anchors
+
+    def add_beacon(self, nonce: bytes, message: bytes, headers: bytes, at_ms: int) -> None:
+        """Keep a beacon and its evidence (deterministic CBOR of the headers)."""
+        self._db.execute("INSERT OR IGNORE INTO beacons VALUES (?, ?, ?, ?)", (nonce, message, headers, at_ms))
+
+    def beacon(self, nonce: bytes) -> tuple[bytes, bytes] | None:
+        """Return (message, headers) of a beacon that this gateway published."""
+        found: tuple[bytes, bytes] | None = self._one("SELECT message, headers FROM beacons WHERE nonce = ?", nonce)
+        return found
+
+    def put_anchor(self, row: AnchorRow) -> None:
+        """Add or replace the row of (target, height)."""
+        marks = ", ".join("?" * len(fields(AnchorRow)))
+        self._db.execute(f"INSERT OR REPLACE INTO anchors ({_ANCHOR}) VALUES ({marks})", astuple(row))
+
+    def anchor_rows(self, target: str | None = None, open_only: bool = False) -> list[AnchorRow]:
+        """Return anchors by height: of one target or all, perhaps without the final and failed ones."""
+        sql = f"SELECT {_ANCHOR} FROM anchors WHERE (?1 IS NULL OR target = ?1)"
+        sql += " AND state NOT IN ('final', 'failed')" if open_only else ""
+        return [AnchorRow(*row) for row in self._db.execute(f"{sql} ORDER BY height, target", (target,))]
+
+    def final_anchors(self, height: int) -> list[AnchorRow]:
+        """Return the final anchors of the lowest block at or above a height that has any."""
+        sql = "SELECT min(height) FROM anchors WHERE state = 'final' AND height >= ?"
+        found = self._one(sql, height)[0]
+        rows = self._db.execute(
+            f"SELECT {_ANCHOR} FROM anchors WHERE state = 'final' AND height = ? ORDER BY target", (found,)
+        )
+        return [AnchorRow(*row) for row in rows]
+
+
+def _quarantined(row: tuple[Any, ...]) -> Quarantined:
+    stored = Quarantined(*row)
+    return replace(stored, held=bool(stored.held))

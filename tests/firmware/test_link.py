@@ -1,0 +1,325 @@
+"""The MQTT link against brokers that misbehave: it never ends, never hangs, and is there once the broker is."""
+
+import asyncio
+import random
+
+import packets
+import unittest_mini as unittest
+from link import Link, LinkDown
+
+CONNACK = b"\x20\x02\x00\x00"
+SUBACK = b"\x90\x04\x00\x01\x01\x01"
+
+
+class Broker:
+    """A TCP server that treats each connection by the next of its scripts, and the last for ever."""
+
+    def __init__(self, *scripts):
+        self.scripts = list(scripts)
+        self.connections = 0
+        self.received = []
+        self.got = asyncio.Event()
+        self.port = 0
+        self.open = []
+
+    async def start(self):
+        while True:
+            self.port = 20000 + random.getrandbits(15)
+            try:
+                self.server = await asyncio.start_server(self.serve, "127.0.0.1", self.port)
+                return self
+            except OSError:
+                continue
+
+    async def serve(self, reader, writer):
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        self.connections += 1
+        task = asyncio.current_task()
+        self.open.append(task)
+        try:
+            await script(self, reader, writer)
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass
+        self.open.remove(task)
+        writer.close()
+        try:
+            await writer.wait_closed()
+        except OSError:
+            pass
+
+    async def stop(self):
+        for task in list(self.open):
+            task.cancel()
+        self.server.close()
+        await self.server.wait_closed()
+        while self.open:
+            await asyncio.sleep(0)
+
+
+async def packet(reader):
+    first = (await reader.readexactly(1))[0]
+    size = shift = 0
+    while True:
+        digit = (await reader.readexactly(1))[0]
+        size |= (digit & 127) << shift
+        shift += 7
+        if not digit & 128:
+            return first, await reader.readexactly(size) if size else b""
+
+
+async def send(writer, content):
+    writer.write(content)
+    await writer.drain()
+
+
+def after_connect(content, linger=False):
+    """A script: take CONNECT, answer with these bytes, then close or stay silent until the link closes."""
+
+    async def script(broker, reader, writer):
+        await packet(reader)
+        await send(writer, content)
+        while linger:
+            await reader.readexactly(1)
+
+    return script
+
+
+def after_subscribe(content, linger=False):
+    """The same after a proper CONNACK and SUBACK."""
+
+    async def script(broker, reader, writer):
+        await packet(reader)
+        await send(writer, CONNACK)
+        subscription = await packet(reader)
+        await send(writer, b"\x90\x04" + subscription[1][:2] + b"\x01\x01" + content)
+        while linger:
+            await reader.readexactly(1)
+
+    return script
+
+
+async def close_at_once(broker, reader, writer):
+    pass
+
+
+def proper(acknowledge=True):
+    """A script: a broker that does what it should; without `acknowledge` it keeps its PUBACKs to itself."""
+
+    async def script(broker, reader, writer):
+        while True:
+            first, body = await packet(reader)
+            kind = first >> 4
+            if kind == 1:
+                await send(writer, CONNACK)
+            elif kind == 8:
+                await send(writer, b"\x90\x04" + body[:2] + b"\x01\x01")
+                await send(writer, b"\x32\x08\x00\x03t/d\x00\x09x")
+            elif kind == 3:
+                end = 2 + body[1]
+                broker.received.append(body[end + 2 :])
+                broker.got.set()
+                if acknowledge:
+                    await send(writer, b"\x40\x02" + body[end : end + 2])
+            elif kind == 4:
+                broker.received.append(b"PUBACK" + body)
+                broker.got.set()
+            elif kind == 12:
+                await send(writer, b"\xd0\x00")
+
+    return script
+
+
+def noise():
+    random.seed(7)
+    return bytes(random.getrandbits(8) for _ in range(300))
+
+
+MISBEHAVIOURS = (
+    close_at_once,
+    after_connect(b""),
+    after_connect(b"", linger=True),
+    after_connect(b"\x20\x02\x00", linger=True),
+    after_connect(b"\x20\x02\x00"),
+    after_connect(b"\x20\x02\x00\x05"),
+    after_connect(b"\x20\x02\x01\x00", linger=True),
+    after_connect(b"\xd0\x00", linger=True),
+    after_connect(noise(), linger=True),
+    after_connect(b"HTTP/1.1 400 Bad Request\r\n\r\n", linger=True),
+    after_connect(CONNACK + b"\xff" * 8, linger=True),
+    after_connect(CONNACK + CONNACK, linger=True),
+    after_connect(CONNACK + b"\x90\x04\x00\x01\x80\x01", linger=True),
+    after_connect(CONNACK + b"\x90\x03\xff\xff\x01", linger=True),
+    after_subscribe(b""),
+    after_subscribe(b"\x30\xff\xff\xff\x7f", linger=True),
+    after_subscribe(b"\x30\x80\x80\x80\x80\x01", linger=True),
+    after_subscribe(b"\x40\x02\x12\x34", linger=True),
+    after_subscribe(b"\x36\x05\x00\x01t\x00\x01", linger=True),
+    after_subscribe(b"\x30\x03\x00\x09t", linger=True),
+    after_subscribe(b"\x30\x20\x00\x01t", linger=True),
+    after_subscribe(b"", linger=True),
+)
+
+
+class Harness:
+    """A link and what it said."""
+
+    def __init__(self, broker, **options):
+        self.messages = []
+        self.states = []
+        self.changed = asyncio.Event()
+        options.setdefault("retry_s", (0.01, 0.05))
+        options.setdefault("keepalive_s", 1)
+        options.setdefault("connect_s", 0.3)
+        self.link = Link("127.0.0.1", broker.port, "n", ["t/d", "t/b"], self.message, self.state, **options)
+
+    def message(self, topic, payload):
+        self.messages.append((topic, payload))
+        self.changed.set()
+
+    def state(self, text):
+        self.states.append(text)
+        self.changed.set()
+
+
+async def stopped(task):
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        pass
+
+
+async def with_link(broker, steps, **options):
+    """Run `steps(broker, harness)` beside a link to the broker, within 30 s, and end both."""
+    await broker.start()
+    harness = Harness(broker, **options)
+    task = asyncio.create_task(harness.link.run())
+    try:
+        await asyncio.wait_for(steps(broker, harness), 30)
+    finally:
+        await stopped(task)
+        await broker.stop()
+    return harness
+
+
+class Misbehaviour(unittest.TestCase):
+    def test_every_kind_then_a_proper_broker(self):
+        async def steps(broker, harness):
+            while len(harness.messages) < 1:
+                harness.changed.clear()
+                await harness.changed.wait()
+            await harness.link.publish("t/u", b"hello")
+            while b"hello" not in broker.received:
+                broker.got.clear()
+                await broker.got.wait()
+
+        broker = Broker(*(MISBEHAVIOURS + (proper(),)))
+        harness = asyncio.run(with_link(broker, steps))
+        self.assertEqual(broker.connections, len(MISBEHAVIOURS) + 1)
+        self.assertEqual(harness.messages, [("t/d", b"x")])
+        self.assertTrue(b"PUBACK\x00\x09" in broker.received)
+        failures = [text for text in harness.states if text.startswith("no connection")]
+        self.assertEqual(len(failures), len(MISBEHAVIOURS))
+
+    def test_a_programming_error_is_not_hidden(self):
+        async def steps():
+            broker = await Broker(proper()).start()
+            harness = Harness(broker)
+            harness.link.on_message = None
+            try:
+                with self.assertRaises(TypeError):
+                    await asyncio.wait_for(harness.link.run(), 10)
+            finally:
+                await broker.stop()
+
+        asyncio.run(steps())
+
+    def test_nobody_listens(self):
+        async def steps(broker, harness):
+            await broker.stop()
+            while len(harness.states) < 3:
+                harness.changed.clear()
+                await harness.changed.wait()
+            with self.assertRaises(LinkDown):
+                await harness.link.publish("t/u", b"x")
+
+        harness = asyncio.run(with_link(Broker(close_at_once), steps))
+        self.assertFalse(harness.link.up)
+
+
+class Window(unittest.TestCase):
+    def test_publish_waits_while_it_is_full(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            for number in range(4):
+                await harness.link.publish("t/u", bytes([number]))
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(harness.link.publish("t/u", b"\x04"), 0.2)
+            while len(broker.received) < 5:  # four messages and the PUBACK of the broker's own
+                broker.got.clear()
+                await broker.got.wait()
+
+        asyncio.run(with_link(Broker(proper(acknowledge=False)), steps, window=4))
+
+    def test_a_thousand_messages_pass_in_order(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            for number in range(1000):
+                await harness.link.publish("t/u", b"%d" % number)
+            while len(broker.received) < 1001:
+                broker.got.clear()
+                await broker.got.wait()
+
+        broker = Broker(proper())
+        asyncio.run(with_link(broker, steps, window=8))
+        numbers = [int(content) for content in broker.received if not content.startswith(b"PUBACK")]
+        self.assertEqual(numbers, list(range(1000)))
+
+    def test_who_waits_is_told_when_the_connection_goes(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            await harness.link.publish("t/u", b"1")
+            with self.assertRaises(LinkDown):
+                await harness.link.publish("t/u", b"2")
+
+        asyncio.run(with_link(Broker(after_subscribe(b"", linger=True)), steps, window=1, retry_s=(5, 5)))
+
+
+class Liveness(unittest.TestCase):
+    def test_other_tasks_go_on_while_it_connects_and_waits(self):
+        async def steps(broker, harness):
+            longest = 0
+            from clock import elapsed_ms, ticks_ms
+
+            for _ in range(60):
+                before = ticks_ms()
+                await asyncio.sleep(0.01)
+                longest = max(longest, elapsed_ms(before))
+            self.assertTrue(longest < 300, "held up for %d ms" % longest)
+
+        asyncio.run(with_link(Broker(after_connect(b"", linger=True)), steps))
+
+    def test_pings_keep_it_up(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            await asyncio.sleep(2.2)
+            self.assertEqual(harness.link.session, 1)
+            self.assertTrue(harness.link.up)
+
+        asyncio.run(with_link(Broker(proper()), steps))
+
+
+class Texts(unittest.TestCase):
+    def test_unknown_options_are_refused(self):
+        with self.assertRaises(TypeError):
+            Link("h", 1, "n", [], None, None, windows=3)
+
+    def test_refusals_have_words(self):
+        try:
+            packets.decode(0x20, b"\x00\x04")
+        except packets.PacketError as refused:
+            self.assertTrue("password" in str(refused))
+
+
+if __name__ == "__main__":
+    unittest.main()

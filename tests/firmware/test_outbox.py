@@ -1,0 +1,335 @@
+"""The outbox: nothing stored is lost, nothing comes twice, wherever the power is cut."""
+
+import hashlib
+import os
+import random
+import struct
+import sys
+
+import record
+import runs
+import scratch
+import unittest_mini as unittest
+from files import Folder
+from outbox import DAMAGED, FULL, NO_ENTRY, Outbox, OutboxError
+
+STEPS = 60 if sys.implementation.name == "cpython" else 30
+
+
+def statement(seq, length=24):
+    return bytes((seq * 7 + i * 13) & 0xFF for i in range(length))
+
+
+def mark(seq):
+    return struct.pack(">H", seq)
+
+
+class Ledger:
+    """What a run of appends and frees promises, to be held against the outbox after a power cut."""
+
+    def __init__(self):
+        self.stored = {}
+        self.underway = None
+        self.freed = []
+        self.gaps = {}
+
+    def expect(self, case, box):
+        """The outbox keeps every promise: head, mark, pending statements, and what must be told as dropped."""
+        stored = dict(self.stored)
+        if self.underway and box.head[0] == self.underway[0]:
+            stored[self.underway[0]] = self.underway[1]
+        newest = max(stored) if stored else 0
+        entry = hashlib.sha256(stored[newest]).digest() if stored else NO_ENTRY
+        case.assertEqual(box.head, (newest, entry))
+        case.assertEqual(box.mark, mark(newest) if stored else b"")
+        pending = list(box.pending())
+        numbers = [seq for seq, _ in pending]
+        case.assertEqual(numbers, sorted(set(numbers)))
+        case.assertEqual(box.count, len(pending))
+        for seq, content in pending:
+            case.assertEqual(content, stored[seq])
+        self._expect_told(case, box, stored, set(numbers))
+        case.assertEqual(box.damage, [])
+
+    def _expect_told(self, case, box, stored, pending):
+        told = [(first, last) for first, last, _ in box.dropped]
+        told += [gap for seq, gap in self.gaps.items() if seq in stored and (seq in pending or runs.holds(self.freed, seq))]
+        for seq in stored:
+            kept = seq in pending or runs.holds(self.freed, seq) or any(a <= seq <= b for a, b in told)
+            case.assertTrue(kept, "seq %d is neither there nor told of" % seq)
+
+
+class PowerCuts(unittest.TestCase):
+    """Every state that a cut may leave, at every write, truncation and deletion of a random run."""
+
+    def check_cut(self, left, ledger):
+        folder = scratch.MemoryFolder(left)
+        box = Outbox(folder, 1500, 500)
+        ledger.expect(self, box)
+        again = Outbox(folder, 1500, 500)
+        self.assertEqual(again.head, box.head)
+        seq = box.head[0] + 1
+        again.append(seq, statement(seq, 30), mark(seq))
+        self.assertEqual(Outbox(folder, 1500, 500).head, again.head)
+        self.cuts += 1
+
+    def random_step(self, rng, box, ledger):
+        if rng.randrange(3) == 0 and box.head[0]:
+            first = rng.randrange(box.head[0]) + 1
+            last = min(box.head[0], first + rng.randrange(8))
+            ledger.freed = runs.add(ledger.freed, first, last)
+            box.free([(first, last)], [])
+            return
+        seq = box.head[0] + 1
+        gap = box.dropped[0][:2] if box.dropped and rng.randrange(3) else None
+        if gap:
+            ledger.gaps[seq] = gap
+        ledger.underway = (seq, statement(seq, 10 + rng.randrange(60)))
+        box.append(seq, ledger.underway[1], mark(seq), gap)
+        ledger.stored[seq] = ledger.underway[1]
+        ledger.underway = None
+
+    def run_with_cuts(self, seed):
+        rng = random
+        rng.seed(seed)
+        ledger = Ledger()
+        folder = scratch.MemoryFolder()
+        box = Outbox(folder, 1500, 500)
+        folder.after_cut = lambda left: self.check_cut(left, ledger)
+        for _ in range(STEPS):
+            self.random_step(rng, box, ledger)
+            ledger.expect(self, box)
+        return box
+
+    def test_every_cut_of_random_runs(self):
+        self.cuts = 0
+        for seed in range(3):
+            box = self.run_with_cuts(seed)
+            self.assertTrue(box.size <= 1500)
+        self.assertTrue(self.cuts > 100 * STEPS, "%d cuts" % self.cuts)
+
+    def test_a_tail_of_zeros_or_noise_is_cut_off(self):
+        for filler in (bytes(90), b"Em" * 45, b"\xff" * 90):
+            folder = scratch.MemoryFolder()
+            box = Outbox(folder, 4000, 1000)
+            for seq in range(1, 5):
+                box.append(seq, statement(seq), mark(seq))
+            name = folder.names()[-1]
+            folder.files[name] += filler
+            again = Outbox(folder, 4000, 1000)
+            self.assertEqual(again.head, box.head)
+            again.append(5, statement(5), mark(5))
+            self.assertEqual([seq for seq, _ in Outbox(folder, 4000, 1000).pending()], [1, 2, 3, 4, 5])
+
+
+class Rot(unittest.TestCase):
+    """A byte that changed on the medium costs at most its own record, and is reported."""
+
+    def filled(self):
+        folder = scratch.MemoryFolder()
+        box = Outbox(folder, 4000, 400)
+        for seq in range(1, 13):
+            box.append(seq, statement(seq), mark(seq))
+        return folder
+
+    def spans(self, folder):
+        for name in folder.names():
+            for found in record.walk(folder, name, folder.size(name)):
+                yield name, found
+
+    def check_flip(self, folder, name, at, owner):
+        content = bytearray(folder.files[name])
+        content[at] ^= 0x20
+        rotten = scratch.MemoryFolder(folder.files)
+        rotten.files[name] = bytes(content)
+        box = Outbox(rotten, 4000, 400)
+        expected = [seq for seq in range(1, 13) if seq != owner.seq]
+        self.assertEqual([seq for seq, _ in box.pending()], expected)
+        in_header = at < owner.body
+        if owner.seq == 12 and in_header:
+            self.assertEqual(box.head[0], 11)  # as a torn write
+            return
+        self.assertTrue(box.damage)
+        self.assertEqual(box.head[0], 12)
+        if not in_header:
+            self.assertEqual(box.dropped, [(owner.seq, owner.seq, DAMAGED)])
+
+    def test_every_byte(self):
+        folder = self.filled()
+        for name, found in list(self.spans(folder)):
+            for at in range(found.offset, found.end):
+                self.check_flip(folder, name, at, found)
+
+    def test_a_gap_statement_settles_a_damaged_one(self):
+        folder = self.filled()
+        name, found = [span for span in self.spans(folder) if span[1].seq == 5][0]
+        content = bytearray(folder.files[name])
+        content[found.body] ^= 1
+        folder.files[name] = bytes(content)
+        box = Outbox(folder, 4000, 400)
+        self.assertEqual(box.dropped, [(5, 5, DAMAGED)])
+        box.append(13, statement(13), None, (5, 5))
+        self.assertEqual(box.dropped, [])
+        self.assertEqual(Outbox(folder, 4000, 400).dropped, [])
+
+    def test_a_damaged_note_is_reported(self):
+        folder = self.filled()
+        folder.files["dropped"] = b"\x00nonsense"
+        box = Outbox(folder, 4000, 400)
+        self.assertEqual(box.count, 12)
+        self.assertTrue("note" in box.damage[0])
+
+
+class Frees(unittest.TestCase):
+    def box(self, count=20, max_bytes=8000):
+        self.folder = scratch.MemoryFolder()
+        box = Outbox(self.folder, max_bytes, 400)
+        for seq in range(1, count + 1):
+            box.append(seq, statement(seq), mark(seq))
+        return box
+
+    def test_the_newest_segment_stays(self):
+        box = self.box()
+        self.assertEqual(box.free([(1, 20)]), 20)
+        self.assertEqual(box.count, 0)
+        self.assertEqual(len(self.folder.names()), 1)
+        self.assertEqual(Outbox(self.folder, 8000, 400).head, box.head)
+
+    def test_repeats_and_foreign_numbers_change_nothing(self):
+        box = self.box()
+        self.assertEqual(box.free([(1, 3)], [7]), 4)
+        self.assertEqual(box.free([(1, 3)], [7]), 0)
+        self.assertEqual(box.free([(21, 2**53 - 1)], [99]), 0)
+        box.append(21, statement(21), mark(21))
+        self.assertEqual([seq for seq, _ in box.pending(5)], [6] + list(range(8, 22)))
+
+    def test_segments_in_the_middle_go_too(self):
+        box = self.box()
+        before = len(self.folder.names())
+        box.free([(5, 20)])
+        self.assertTrue(len(self.folder.names()) < before)
+        again = Outbox(self.folder, 8000, 400)
+        self.assertEqual(again.dropped, [])
+        self.assertEqual([seq for seq, _ in again.pending()][:4], [1, 2, 3, 4])
+
+    def test_pending_survives_frees_and_appends_underway(self):
+        box = self.box()
+        seen = []
+        for seq, _ in box.pending():
+            seen.append(seq)
+            box.free([(1, seq)])
+            if seq == 10:
+                box.append(21, statement(21), mark(21))
+        self.assertEqual(seen, list(range(1, 21)))
+        self.assertEqual([seq for seq, _ in box.pending(20)], [21])
+
+    def test_overflow_drops_the_oldest_and_says_so_until_told(self):
+        box = self.box(40, 1200)
+        self.assertTrue(box.size <= 1200)
+        first, last, why = box.dropped[0]
+        self.assertEqual((first, why), (1, FULL))
+        self.assertEqual([seq for seq, _ in box.pending()], list(range(last + 1, 41)))
+        self.assertEqual(Outbox(self.folder, 1200, 400).dropped, box.dropped)
+        box.append(41, statement(41), None, (first, last))
+        self.assertTrue(all(entry[0] > last for entry in box.dropped))
+
+    def test_a_dropped_gap_statement_is_told_again(self):
+        box = self.box(40, 1200)
+        first, last, _ = box.dropped[0]
+        box.append(41, statement(41), None, (first, last))
+        for seq in range(42, 80):
+            box.append(seq, statement(seq), mark(seq))
+        self.assertEqual(box.dropped[0][0], 1)
+        self.assertEqual(len(box.dropped), 1)
+
+    def test_seq_is_in_order(self):
+        box = self.box()
+        for seq in (20, 22, 0):
+            with self.assertRaises(ValueError):
+                box.append(seq, b"x")
+
+
+class RefusedWrites(unittest.TestCase):
+    """A full medium: the seq whose write was refused is free for other bytes, for good."""
+
+    def test_no_trace_is_left(self):
+        for room in range(0, 57, 7):
+            folder = scratch.MemoryFolder()
+            box = Outbox(folder, 4000, 200)
+            for seq in range(1, 4):
+                box.append(seq, statement(seq), mark(seq))
+            folder.refuse_after = room
+            with self.assertRaises(OutboxError):
+                box.append(4, b"first", mark(4))
+            folder.refuse_after = None
+            box.append(4, b"second", mark(4))
+            again = Outbox(folder, 4000, 200)
+            self.assertEqual(list(again.pending(3)), [(4, b"second")])
+            self.assertEqual(again.damage, [])
+
+    def test_a_write_that_landed_although_refused(self):
+        folder = scratch.MemoryFolder()
+        box = Outbox(folder, 4000, 1000)
+        box.append(1, statement(1), mark(1))
+        append = folder.append
+
+        def landed(name, piece):
+            append(name, piece)
+            raise OSError(5)
+
+        folder.append = landed
+        with self.assertRaises(OutboxError):
+            box.append(2, b"first")
+        folder.append = append
+        box.append(2, b"second")
+        self.assertEqual(list(Outbox(folder, 4000, 1000).pending(1)), [(2, b"second")])
+
+
+class OnDisk(unittest.TestCase):
+    def setUp(self):
+        self.path = scratch.folder()
+
+    def tearDown(self):
+        scratch.remove(self.path)
+
+    def test_reopens_from_disk(self):
+        box = Outbox(Folder(self.path + "/outbox", scratch.NoSync()), 4000, 400)
+        for seq in range(1, 21):
+            box.append(seq, statement(seq), mark(seq))
+        box.free([(1, 9)], [11])
+        again = Outbox(Folder(self.path + "/outbox", scratch.NoSync()), 4000, 400)
+        self.assertEqual(again.head, box.head)
+        self.assertEqual([seq for seq, _ in again.pending()][-1], 20)
+
+    def test_truncated_at_every_byte(self):
+        folder = Folder(self.path, scratch.NoSync())
+        box = Outbox(folder, 4000, 400)
+        for seq in range(1, 8):
+            box.append(seq, statement(seq), mark(seq))
+        name = folder.names()[-1]
+        content = folder.read(name, 0, 4000)
+        ends = [(found.seq, found.end) for found in record.walk(folder, name, len(content))]
+        for size in range(len(content) + 1):
+            with open(self.path + "/" + name, "wb") as stream:
+                stream.write(content[:size])
+            whole = [seq for seq, end in ends if end <= size]
+            head = whole[-1] if whole else ends[0][0] - 1
+            self.assertEqual(Outbox(Folder(self.path, scratch.NoSync()), 4000, 400).head[0], head)
+
+    def test_what_is_synced_when(self):
+        sync = scratch.NoSync()
+        folder = Folder(self.path, sync)
+        folder.append("a", b"1")
+        folder.append("a", b"2")
+        self.assertEqual(sync.calls, ["file", "folder", "file"])
+        folder.replace("a", b"3")
+        folder.remove("a")
+        self.assertEqual(sync.calls[3:], ["file", "folder", "folder"])
+        with open(self.path + "/b.new", "wb") as stream:
+            stream.write(b"unfinished")
+        self.assertEqual(Folder(self.path, sync).names(), [])
+        self.assertEqual(os.listdir(self.path), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
