@@ -144,12 +144,12 @@ class _Reader:
         return bytes(self.data[self.at - count : self.at])
 
     def head(self) -> tuple[int, int]:
-        """Return major type and argument; for major type 7 only a one-byte head is admitted."""
+        """Return major type and argument, in the shortest form only."""
         first = self.take(1)[0]
         major, number = first >> 5, first & 31
         if number < 24:
             return major, number
-        if number > 27 or major == 7:
+        if number > 27:
             raise ValueError("CBOR: initial byte %02x before offset %d" % (first, self.at))
         size = 1 << number - 24
         number = int.from_bytes(self.take(size), "big")

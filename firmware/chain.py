@@ -42,10 +42,12 @@ class Chain:
     def tell_dropped(self):
         """Sign a gap statement for each range that was dropped and not told of; returns them as text."""
         told = []
-        while self._outbox.dropped:
-            first, last, why = self._outbox.dropped[0]
+        due = self._outbox.due()
+        while due:
+            first, last, why = due
             body = {0: "gap", 1: first, 2: last, 3: _WHY[why == DAMAGED]}
             self._store(statement.BODY, cbor.encode(body), gap=(first, last))
+            due = self._outbox.due()
             told.append("seq %d to %d had to be given up: %s" % (first, last, _WHY[why == DAMAGED]))
         return told
 

@@ -21,7 +21,7 @@ _TEETH = 5
 _ROWS = 13
 _HALF = 1 << _TEETH - 1
 _ALL_ONES = (1 << _BLOCKS * _TEETH * _ROWS) - 1
-_table = b""
+_table = bytearray()
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,17 +103,19 @@ def multiply_base(scalar: int) -> "Point":
     return total
 
 
-def _number(table: bytes, place: int) -> int:
+def _number(table: bytearray, place: int) -> int:
     return int.from_bytes(table[SIZE * place : SIZE * place + SIZE], "little")
 
 
-def _make_table() -> bytes:
+def _make_table() -> bytearray:
     """Compute the comb's 64 points and keep them, as 6 KB: y - x, y + x, 2dxy of each, 32 bytes little-endian.
 
-    Entry v of a block is its highest tooth plus or minus each other tooth, by the bits of v.
+    Entry v of a block is its highest tooth plus or minus each other tooth, by the bits of v. One block at a time:
+    as integers all of them at once would take several times the memory of the finished table.
     """
     global _table
-    points = []
+    table = bytearray(3 * SIZE * _HALF * _BLOCKS)
+    at = 0
     power = decode(_BASE_Y.to_bytes(SIZE, "little"))
     for _ in range(_BLOCKS):
         teeth = []
@@ -121,20 +123,23 @@ def _make_table() -> bytes:
             teeth.append(power)
             for _ in range(_ROWS):
                 power = double(power)
-        top = teeth.pop()
-        for tooth in teeth:
-            top = add(top, negate(tooth))
-        block = [top]
-        for tooth in teeth:
-            twice = double(tooth)
-            block += [add(point, twice) for point in block]
-        points += block
-    table = bytearray()
-    for x, y in _affine(points):
-        for number in (y - x, y + x, x * y * _D2):
-            table.extend((number % _P).to_bytes(SIZE, "little"))
-    _table = bytes(table)
-    return _table
+        for x, y in _affine(_combinations(teeth)):
+            for number in (y - x, y + x, x * y * _D2):
+                table[at : at + SIZE] = (number % _P).to_bytes(SIZE, "little")
+                at += SIZE
+    _table = table
+    return table
+
+
+def _combinations(teeth: list["Point"]) -> list["Point"]:
+    top = teeth.pop()
+    for tooth in teeth:
+        top = add(top, negate(tooth))
+    points = [top]
+    for tooth in teeth:
+        twice = double(tooth)
+        points += [add(point, twice) for point in points]
+    return points
 
 
 def _affine(points: list["Point"]) -> list[tuple[int, int]]:

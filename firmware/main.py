@@ -4,6 +4,7 @@ Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run.
 """
 
 import asyncio
+import gc
 import sys
 
 if __file__ and "/" in __file__ and __file__.rsplit("/", 1)[0] not in sys.path:
@@ -46,7 +47,7 @@ def _live(machine, where):
     held = machine.lock(where)
     clock = machine.clock(chosen)
     say = Log(clock)
-    sensors = settings.make_sensors(chosen["sensors"], clock)
+    sensors = settings.make_sensors(chosen, clock)
     signer = _signer(machine, where)
     folder = Folder(where + "/outbox", machine.SYNC)
     outbox = Outbox(folder, chosen["outbox_bytes"], chosen["segment_bytes"])
@@ -57,6 +58,9 @@ def _live(machine, where):
 
 def main(given):
     """Run until done; returns the exit status."""
+    if hasattr(gc, "threshold"):
+        # Collect early: what lives long then stays together, and a large block is still to be had after weeks.
+        gc.threshold((gc.mem_free() + gc.mem_alloc()) // 16)
     machine = board.current()
     try:
         where, only_identity = _arguments(given, machine.ROOT)
@@ -73,7 +77,7 @@ def main(given):
     except settings.SettingsError as wrong:
         print("node.json: %s" % wrong)
         return 2
-    except (OSError, RuntimeError) as failure:
+    except (OSError, RuntimeError, ValueError) as failure:
         print("the node cannot run: %s" % failure)
         return 3
     return 0

@@ -169,6 +169,7 @@ class Outbox:
         for seq, gap in self._gaps:
             if seq <= oldest.last and not runs.holds(self._freed, seq):
                 self._note(gap[0], gap[1], FULL)
+        self.dropped = dropped.untold(self.dropped, [gap for seq, gap in self._gaps if seq > oldest.last])
         self._folder.replace(_NOTE, dropped.encode(self.dropped, oldest.name))
         self._discard(oldest)
 
@@ -206,6 +207,20 @@ class Outbox:
             self._folder.replace(segment.name, self._folder.read(segment.name, 0, segment.size))
 
     # What was dropped, and the note of it.
+
+    def due(self):
+        """(first, last, why) that the next gap statement is to tell of, or None.
+
+        It takes in what earlier gap statements told next to it that still wait, so that one may go with the oldest
+        segment and nothing has to be told again.
+        """
+        if not self.dropped:
+            return None
+        first, last, why = self.dropped[0]
+        told = [(first, last)]
+        for low, high in [gap for seq, gap in self._gaps if self.waits(seq)] + [r[:2] for r in self.dropped]:
+            told = runs.add(told, low, high)
+        return [(low, high, why) for low, high in told if low <= first <= high][0]
 
     def _note(self, first, last, why):
         self.dropped = dropped.add(self.dropped, first, last, why)

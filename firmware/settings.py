@@ -7,6 +7,7 @@ import json
 from binascii import unhexlify
 
 import identity
+import senml
 import sensors
 from sensors import REQUIRED
 
@@ -100,14 +101,16 @@ def filled(given, defaults, where):
     return result
 
 
-def make_sensors(entries, clock):
-    """The sensors that the settings name; raises `SettingsError`."""
+def make_sensors(settings, clock):
+    """The sensors that complete settings name; raises `SettingsError`."""
     made = []
     owner = {}
-    for at, entry in enumerate(entries):
+    for at, entry in enumerate(settings["sensors"]):
         where = "sensors[%d]" % at
         try:
             sensor = _make_sensor(dict(entry), where + ".", clock)
+            for quantity in sensor.quantities:
+                senml.pack(settings["name"] + "/", 0, [(quantity, None, 0)])
         except (ValueError, TypeError, KeyError) as wrong:
             raise SettingsError("%s: %s" % (where, wrong))
         for quantity in sensor.quantities:

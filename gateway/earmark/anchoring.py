@@ -41,24 +41,25 @@ class Anchoring:
         if self._is_due():
             plan(self._store, self._target.name, self._target.kind, self._clock_ms())
         for row in self._store.anchor_rows(self._target.name, open_only=True):
-            try:
-                self._advance(row)
-            except AnchorError as error:
-                if str(error) != row.reason:
-                    _log.warning("the anchor of block %s on %s waits: %s", row.height, row.target, error)
-                self._put(replace(row, reason=str(error), attempts=row.attempts + 1))
+            self._advance(row)
 
     def _is_due(self) -> bool:
         rows = self._store.anchor_rows(self._target.name)
         return not rows or self._clock_ms() - rows[-1].planned_at_ms >= self._plan.every_s * 1000
 
     def _advance(self, row: AnchorRow) -> None:
-        if row.state == "planned":
-            row = self._put(replace(row, state="signed", payload=self._target.sign(row.block_hash), reason=""))
-        if row.state == "signed":
-            self._put(replace(row, state="broadcast", payload=self._target.send(row.payload), reason=""))
-        else:
-            self._look(row)
+        """Take the next step of a row, each from what is on disk: a payload, once signed, is never let go of."""
+        try:
+            if row.state == "planned":
+                row = self._put(replace(row, state="signed", payload=self._target.sign(row.block_hash), reason=""))
+            if row.state == "signed":
+                self._put(replace(row, state="broadcast", payload=self._target.send(row.payload), reason=""))
+            else:
+                self._look(row)
+        except AnchorError as error:
+            if str(error) != row.reason:
+                _log.warning("the anchor of block %s on %s waits: %s", row.height, row.target, error)
+            self._put(replace(row, reason=str(error), attempts=row.attempts + 1))
 
     def _look(self, row: AnchorRow) -> None:
         """Ask how far the payload has come, and write down what is new."""

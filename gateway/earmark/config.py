@@ -77,7 +77,7 @@ class BeaconSettings:
     """[beacon]"""
 
     every_s: float = _setting(
-        60.0, "how often the newest public block hash goes out to the nodes; 0 for never", "seconds"
+        600.0, "how often the newest public block hash goes out to the nodes; 0 for never", "seconds"
     )
 
 

@@ -19,7 +19,7 @@ from earmark.anchoring import Anchoring, Plan
 from earmark.block import NO_BEACON
 from earmark.broker import GATEWAY_USER, Broker
 from earmark.config import DEVELOPMENT, AnchorSettings, Farm, read_text
-from earmark.errors import AnchorError, ConfigError, StoreError
+from earmark.errors import ConfigError, EarmarkError, StoreError
 from earmark.log import Arrival, Log, Outcome, receive
 from earmark.mqtt import Endpoint, Link, Message, parse_url
 from earmark.store.sqlite import SqliteStore
@@ -164,7 +164,7 @@ class Public:
         store = SqliteStore(self._farm.database)
         try:
             targets = [Driven(self._farm, settings, store) for settings in self._farm.config.anchor]
-        except (AnchorError, ConfigError) as error:
+        except EarmarkError as error:
             _log.error("no anchors until this is mended and the gateway started again: %s", error)
             return
         next_beacon = 0.0
@@ -172,7 +172,7 @@ class Public:
             for driven in targets:
                 try:
                     driven.step()
-                except (AnchorError, StoreError) as error:
+                except EarmarkError as error:
                     _log.warning("anchoring on %s waits: %s", driven.target.name, error)
             every_s = self._farm.config.beacon.every_s
             if every_s and time.monotonic() >= next_beacon:
@@ -188,7 +188,7 @@ class Public:
         for driven in targets[:4]:
             try:
                 heads.append(driven.target.head())
-            except AnchorError as error:
+            except EarmarkError as error:
                 _log.warning("no beacon of %s: %s", driven.target.name, error)
         if not heads:
             return

@@ -120,12 +120,12 @@ class Log:
             raise CorruptLog(f"this log is {cose.did(self.registry.gateway)}'s; the key given is {self._gateway.did}")
         if self._newest is None:
             return
-        header, checkpoint = decode_header(self._newest.header), decode_checkpoint(self._newest.checkpoint)
         try:
+            header, checkpoint = decode_header(self._newest.header), decode_checkpoint(self._newest.checkpoint)
             checkpoint.verify(self.registry.origin, self._gateway.key)
             check_block(header, checkpoint)
         except EarmarkError as error:
-            raise CorruptLog(f"block {header.height}: {error}") from error
+            raise CorruptLog(f"block {self._newest.height}: {error}") from error
         if header.size > size or self._tree.root(header.size) != header.root:
             raise CorruptLog(f"the store does not hold the {header.size} leaves of its newest block {header.height}")
 

@@ -111,7 +111,8 @@ def check_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], r
         raise ProofError(f"leaf {index} is not in a tree of {size}")
     inner = (index ^ (size - 1)).bit_length()
     border = (index >> inner).bit_count()
-    if len(path) != inner + border or any(len(node) != HASH_SIZE for node in path):
+    _check_sizes(leaf, root, *path)
+    if len(path) != inner + border:
         raise ProofError(f"an inclusion path of {len(path)} hashes; leaf {index} of {size} has {inner + border}")
     node = leaf
     for level, sibling in enumerate(path):
@@ -140,17 +141,21 @@ def prove_consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
 
 def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Raise `ProofError` unless the proof shows that the `new` tree begins with the `old` one (RFC 9162 §2.1.4.2)."""
-    if not 0 <= old <= new:
-        raise ProofError(f"a tree of {new} cannot begin with one of {old}")
-    if any(len(node) != HASH_SIZE for node in proof):
-        raise ProofError("a consistency proof with a hash that is not 32 bytes")
-    if old in (0, new):
-        if proof or (old_root != (new_root if old else EMPTY_ROOT)):
+    if not 0 <= old <= new or old == 0 < new:
+        raise ProofError(f"there is nothing to prove of a tree of {new} that begins with one of {old}")
+    _check_sizes(*proof)
+    if old == new:
+        if proof or old_root != new_root:
             raise ProofError(f"the trees of {old} and {new} leaves do not agree")
         return
     got_old, got_new = _walk_consistency(old, new, old_root, list(proof))
     if got_old != old_root or got_new != new_root:
         raise ProofError(f"the tree of {new} leaves does not begin with the tree of {old}")
+
+
+def _check_sizes(*hashes: bytes) -> None:
+    if any(len(each) != HASH_SIZE for each in hashes):
+        raise ProofError("a hash that is not 32 bytes")
 
 
 def _walk_consistency(old: int, new: int, old_root: bytes, proof: list[bytes]) -> tuple[bytes, bytes]:

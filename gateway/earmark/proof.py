@@ -101,12 +101,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a check that held established; `anchors` pairs each anchor's chain block with whether it is trusted."""
+    """What a check that held established.
+
+    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with whether
+    the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
+    """
 
     registry: Registry
     header: Header
     steps: tuple[Step, ...]
     subjects: tuple[Subject, ...]
+    blocks: tuple[ChainBlock, ...]
     anchors: tuple[tuple[ChainBlock, bool], ...]
     not_after: ChainBlock | None
     not_established: tuple[str, ...]
@@ -147,6 +152,7 @@ class _Check:
     operator: bytes
     blocks: frozenset[tuple[str, bytes]]
     steps: list[Step] = field(default_factory=list)
+    seen: dict[ChainBlock, None] = field(default_factory=dict)
     used: set[tuple[str, bytes]] = field(default_factory=set)
     anchors: list[tuple[ChainBlock, bool]] = field(default_factory=list)
 
@@ -211,7 +217,11 @@ class _Check:
             nonce = beacon.nonce(message)
             if nonce not in nonces:
                 raise ProofError("a beacon that no statement of the file carries")
-            trusted = [block for block in _beacon_blocks(message, headers) if self.vouched(block)]
+            sources = list(_beacon_blocks(message, headers))
+            trusted = [block for block in sources if self.vouched(block)]
+            if not trusted:
+                where = ", ".join(_where(block) for block in sources)
+                self.note(7, f"carries {where}: compare that hash with your own view of the chain", proven=False)
             if trusted:
                 newest[nonce] = max(trusted, key=lambda block: block.time_s)
         subjects = ((index, self.statements[index].beacon) for index in self.proof.subjects)
@@ -219,11 +229,9 @@ class _Check:
         missing = len(self.proof.subjects) - len(found)
         if found:
             first = min(found.values(), key=lambda block: block.time_s)
-            self.note(
-                7, f"{len(found):,} statement(s) signed after block {first.number} of {first.chain} or a later one"
-            )
-        if missing:
-            self.note(7, f"{missing:,} statement(s) carry no beacon whose block hash you gave", proven=False)
+            self.note(7, f"{len(found):,} statement(s) signed after {_where(first)}, or a later one of yours")
+        if missing and not self.proof.beacons:
+            self.note(7, f"{missing:,} statement(s) carry no beacon that this file has evidence for", proven=False)
         return found
 
     def not_after(self) -> None:
@@ -233,17 +241,19 @@ class _Check:
             block = _CHECK_EVIDENCE[kind](chain, octets, self.header.hash)
             self.anchors.append((block, self.vouched(block)))
         for block, trusted in self.anchors:
-            where = f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
             if trusted:
-                self.note(8, f"existed before {where}, which is one of yours")
+                self.note(8, f"existed before {_where(block)}, which is one of yours")
             else:
-                self.note(8, f"leads to {where}: compare that hash with your own view of the chain", proven=False)
+                self.note(
+                    8, f"leads to {_where(block)}: compare that hash with your own view of the chain", proven=False
+                )
         if not self.anchors:
             self.note(8, "no anchor in this file yet: ask for a newer proof", proven=False)
 
     def vouched(self, block: ChainBlock) -> bool:
         """Say whether the verifier gave this block's hash, and remember that it was of use."""
         name = block.chain, block.hash
+        self.seen[block] = None
         self.used |= {name} & self.blocks
         return name in self.blocks
 
@@ -259,8 +269,20 @@ class _Check:
         subjects = tuple(Subject(i, self.statements[i], self.signers[i], earliest.get(i)) for i in self.proof.subjects)
         trusted = [block for block, vouched in self.anchors if vouched]
         latest = min(trusted, key=lambda block: block.time_s, default=None)
-        steps, anchors = tuple(self.steps), tuple(self.anchors)
-        return Report(self.registry, self.header, steps, subjects, anchors, latest, _not_established(self, subjects))
+        return Report(
+            registry=self.registry,
+            header=self.header,
+            steps=tuple(self.steps),
+            subjects=subjects,
+            blocks=tuple(self.seen),
+            anchors=tuple(self.anchors),
+            not_after=latest,
+            not_established=_not_established(self, subjects),
+        )
+
+
+def _where(block: ChainBlock) -> str:
+    return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
 
 
 def _not_established(work: _Check, subjects: Sequence[Subject]) -> tuple[str, ...]:

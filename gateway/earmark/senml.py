@@ -1,7 +1,7 @@
 """SenML packs (RFC 8428): resolve base fields into readings, docs/protocol.md §3.1.
 
-`resolve` takes records with CBOR labels and any number type; the narrower profile of a statement
-(no floats, fewer labels, bounds) is checked by `check_profile` beforehand.
+`resolve` takes records with CBOR labels and any number type; the profile of a statement (no floats,
+few labels, bounds) is checked by `check_profile` beforehand.
 """
 
 import re
@@ -13,8 +13,9 @@ from typing import Any
 from earmark.cbor import MAX_MAGNITUDE
 from earmark.errors import EncodingError
 
-BASE_VERSION, BASE_NAME, BASE_TIME, BASE_UNIT, BASE_VALUE, BASE_SUM = -1, -2, -3, -4, -5, -6
-NAME, UNIT, VALUE, TEXT, BOOL, SUM, TIME, UPDATE_TIME, BINARY = range(9)
+BASE_NAME, BASE_TIME, BASE_UNIT = -2, -3, -4
+NAME, UNIT, VALUE, TEXT, BOOL, TIME = 0, 1, 2, 3, 4, 6
+VALUES = (VALUE, TEXT, BOOL)
 ABSOLUTE_FROM = 1 << 28
 MAX_RECORDS = 256
 MAX_NAME = 96
@@ -29,13 +30,12 @@ _PROFILE = {*_STRINGS, *_NUMBERS, BOOL}
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One resolved record: `taken_at_s` is Unix seconds (below 2^28: relative to an unset clock)."""
+    """One resolved record: `taken_at_s` is Unix seconds, 0 where the signer's clock was unset."""
 
     name: str
     unit: str
-    value: Number | str | bool | bytes | None
+    value: Number | str | bool
     taken_at_s: Number
-    sum: Number | None = None
 
 
 def check_profile(records: Any, base_name: str) -> None:
@@ -47,7 +47,7 @@ def check_profile(records: Any, base_name: str) -> None:
             raise EncodingError(f"SenML record {place} is not a map")
         for label, value in record.items():
             _check_field(place, label, value)
-        if sum(label in record for label in (VALUE, TEXT, BOOL)) != 1:
+        if sum(label in record for label in VALUES) != 1:
             raise EncodingError(f"SenML record {place} has not exactly one of the values 2, 3 and 4")
         if (BASE_NAME in record) != (place == 0):
             raise EncodingError("the base name stands in the first SenML record and nowhere else")
@@ -69,19 +69,13 @@ def _check_field(place: int, label: Any, value: Any) -> None:
 
 def resolve(records: Sequence[dict[int, Any]]) -> list[Reading]:
     """Return the readings of a pack, base fields applied (RFC 8428 §4.6); `EncodingError` where they do not resolve."""
-    base: dict[int, Any] = {BASE_NAME: "", BASE_TIME: 0, BASE_UNIT: "", BASE_VALUE: None, BASE_SUM: None}
+    base: dict[int, Any] = {BASE_NAME: "", BASE_TIME: 0, BASE_UNIT: ""}
     readings = []
     for place, record in enumerate(records):
         base.update({label: record[label] for label in base if label in record})
         name = base[BASE_NAME] + record.get(NAME, "")
         if len(name) > MAX_NAME or not _NAME.fullmatch(name):
             raise EncodingError(f"SenML record {place}: {name[:100]!r} is not a name that RFC 8428 allows")
-        value = next((record[label] for label in (VALUE, TEXT, BOOL, BINARY) if label in record), None)
-        if base[BASE_VALUE] is not None and (value is None or VALUE in record):
-            value = base[BASE_VALUE] + (value or 0)
-        total = record.get(SUM)
-        if base[BASE_SUM] is not None:
-            total = base[BASE_SUM] + (total or 0)
-        time = base[BASE_TIME] + record.get(TIME, 0)
-        readings.append(Reading(name, record.get(UNIT, base[BASE_UNIT]), value, time, total))
+        unit, time = record.get(UNIT, base[BASE_UNIT]), base[BASE_TIME] + record.get(TIME, 0)
+        readings += [Reading(name, unit, record[label], time) for label in VALUES if label in record]
     return readings

@@ -1,11 +1,15 @@
 """The MQTT link against brokers that misbehave: it never ends, never hangs, and is there once the broker is."""
 
 import asyncio
+import gc
 import random
 
 import packets
 import unittest_mini as unittest
 from link import Link, LinkDown
+
+if hasattr(gc, "threshold"):
+    gc.threshold(65536)  # what the cases keep would otherwise lie scattered over the whole heap
 
 CONNACK = b"\x20\x02\x00\x00"
 SUBACK = b"\x90\x04\x00\x01\x01\x01"
@@ -40,12 +44,12 @@ class Broker:
             await script(self, reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
             pass
-        self.open.remove(task)
         writer.close()
         try:
             await writer.wait_closed()
         except OSError:
             pass
+        self.open.remove(task)
 
     async def stop(self):
         for task in list(self.open):

@@ -63,13 +63,17 @@ def sign(signer: cose.Signer, inputs: dict[str, Any]) -> bytes:
     return statement.sign(signer, **inputs)
 
 
-def case(name: str, signer: cose.Signer, inputs: dict[str, Any]) -> dict[str, Any]:
+def case(name: str, signer: cose.Signer, inputs: dict[str, Any], alg: int = cose.EDDSA) -> dict[str, Any]:
     """A valid statement as it stands in the vectors: its inputs, from which it can be rebuilt, and its bytes."""
     raw = sign(signer, inputs)
+    if alg != cose.EDDSA:
+        sign1 = cose.decode_sign1(raw)
+        raw = cose.sign1(signer, sign1.header | {cose.ALG: alg}, sign1.payload or b"")
     clock = inputs["clock"]
     beacon = inputs.get("beacon")
     return {
         "name": name,
+        "alg": alg,
         "seed": SEEDS[signer.key].hex(),
         "sub": inputs["sub"],
         "seq": inputs["seq"],

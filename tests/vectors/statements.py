@@ -18,6 +18,7 @@ from actors import (
     operator_says,
 )
 
+from earmark import cose
 from earmark.statement import MAX_SEQ, NO_ENTRY, Clock
 
 MEASURED, MODELLED, REPLAYED = range(3)
@@ -80,6 +81,7 @@ def _packs() -> list[dict[str, Any]]:
         _readings("8,192 bytes", _longest_text()),
         _readings("largest counters", [one], seq=MAX_SEQ, boot_count=(1 << 32) - 1, clock=Clock(4, *[(1 << 32) - 1] * 2)),
         case("clock unset", TOMATO, unset),
+        case("alg -19", TOMATO, says([one], method=MEASURED), cose.ED25519),
     ]
 
 

@@ -8,7 +8,6 @@ import fcntl
 import hashlib
 import os
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.anchor.ethblock import calldata_gas, header_json, transaction_json
+from earmark.anchor.extras import import_extra
 from earmark.anchor.rpc import METHOD_NOT_FOUND, RpcError
 from earmark.errors import AnchorError, CorruptLog, EncodingError, ProofError
 from earmark.mpt import keccak256
@@ -88,19 +88,19 @@ class DevChain:
             block = self._machine.execute(waiting, int(self._clock()), secrets.token_bytes(32))
             try:
                 self._journal.append(block.encoded)
-            except OSError as error:
+            except AnchorError:
                 self._replay()
-                raise AnchorError(f"cannot write {self._journal.path}: {error.strerror}") from error
+                raise
             self._publish(block)
             return block.hash
 
     def _replay(self) -> None:
         """Build the chain from its file, or begin one."""
-        devevm = _import_evm()
+        devevm = import_extra("earmark.anchor.devevm", "demo")
         lines = self._journal.read()
         try:
             time_s = devevm.genesis_time(lines[0]) if lines else int(self._clock())
-        except ProofError as error:
+        except (ProofError, IndexError) as error:
             raise CorruptLog(self._journal.advice("does not begin with a block")) from error
         self._machine: Machine = devevm.Machine(devevm.account_of(DEVELOPMENT_KEY), time_s)
         self._blocks: list[Sealed] = []
@@ -250,7 +250,10 @@ _METHODS: dict[str, Callable[..., Any]] = {
 
 
 class _Journal:
-    """A file of one hexadecimal line for each block, the genesis block first; locked while open."""
+    """A file of one line for each block, the genesis block first; locked while open.
+
+    A line is the block's RLP and the first 8 bytes of its SHA-256, both hexadecimal.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -274,41 +277,36 @@ class _Journal:
         content = self._file.readall()
         self._size = content.rfind(b"\n") + 1
         self._file.truncate(self._size)
-        try:
-            return [bytes.fromhex(line.decode("ascii")) for line in content[: self._size].splitlines()]
-        except ValueError as error:
-            raise CorruptLog(self.advice("has a line that is not hexadecimal")) from error
+        return [self._decode(line, number) for number, line in enumerate(content[: self._size].splitlines(), 1)]
 
     def append(self, encoded: bytes) -> None:
-        """Write a line and wait for the disk; `OSError` leaves at most a tail that `read` cuts off."""
-        unwritten = memoryview(encoded.hex().encode() + b"\n")
+        """Write a line and wait for the disk; `AnchorError` leaves the file as it was."""
+        unwritten = memoryview(_line(encoded) + b"\n")
         try:
             while unwritten:
                 unwritten = unwritten[self._file.write(unwritten) :]
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             self._file.truncate(self._size)
-            raise
+            raise AnchorError(f"cannot write {self.path}: {error.strerror}") from error
         self._size = self._file.tell()
+
+    def _decode(self, line: bytes, number: int) -> bytes:
+        try:
+            encoded = bytes.fromhex(line.partition(b" ")[0].decode("ascii"))
+        except ValueError as error:
+            raise CorruptLog(self.advice(f"is not hexadecimal in line {number}")) from error
+        if line != _line(encoded):
+            raise CorruptLog(self.advice(f"was changed in line {number}"))
+        return encoded
 
     def advice(self, complaint: str) -> str:
         """Return the message for a file that does not replay."""
         return f"the development chain's file {self.path} {complaint}: move it away, a new chain begins"
 
 
-def _import_evm() -> Any:
-    """Import the EVM, but not the recursion limit of 100,000 that its packages set.
-
-    With that, a deeply nested JSON text ends the process instead of raising `RecursionError`.
-    """
-    limit = sys.getrecursionlimit()
-    try:
-        from earmark.anchor import devevm
-    except ImportError as error:
-        raise AnchorError("the development chain needs eth-tester: pip install 'earmark[demo]'") from error
-    finally:
-        sys.setrecursionlimit(limit)
-    return devevm
+def _line(encoded: bytes) -> bytes:
+    return f"{encoded.hex()} {hashlib.sha256(encoded).hexdigest()[:16]}".encode()
 
 
 def _outbids(transaction: "Waiting", waiting: "Waiting") -> bool:

@@ -65,6 +65,8 @@ class Machine:
         """Execute the next block again; `EncodingError` unless it is exactly what execution gives."""
         try:
             block = rlp.decode(encoded, sedes=type(self._chain.get_block()))
+            if block.header.parent_hash != self._chain.get_canonical_head().hash:
+                raise EncodingError("the block does not follow the one before it")
             return _seal(self._chain.import_block(block).imported_block)
         except (PyEVMError, ValidationError, rlp.exceptions.RLPException) as error:
             raise EncodingError(f"the block does not execute: {error}") from error
@@ -96,6 +98,8 @@ class Machine:
             signed: SignedTransactionAPI = self._chain.get_vm().get_transaction_builder().decode(raw)
             signed.validate()
             signed.check_signature_validity()
+            if signed.gas < signed.intrinsic_gas:
+                raise EncodingError("invalid transaction: intrinsic gas too low")
             return _waiting(raw, signed)
         except (PyEVMError, ValidationError, rlp.exceptions.RLPException) as error:
             raise EncodingError(f"invalid transaction: {str(error)[:80]}") from error

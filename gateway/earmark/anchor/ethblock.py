@@ -7,6 +7,7 @@ rebuilt bytes hash to the block's own hash, or `AnchorError` says that they do n
 from collections.abc import Sequence
 from typing import Any
 
+from earmark.anchor.extras import import_extra
 from earmark.errors import AnchorError
 from earmark.mpt import Item, decode_rlp_list, encode_rlp, keccak256, minimal_bytes
 
@@ -114,7 +115,7 @@ def prove_transaction(transactions: Sequence[bytes], index: int) -> tuple[bytes,
 
     The nodes are what `mpt.check_trie` takes: root first, embedded nodes left out.
     """
-    tree = _import_trie()({})
+    tree = import_extra("trie.hexary", "evm").HexaryTrie({})
     for position, raw in enumerate(transactions):
         tree.set(encode_rlp(minimal_bytes(position)), raw)
     encoded = [encode_rlp(_plain(node)) for node in tree.get_proof(encode_rlp(minimal_bytes(index)))]
@@ -182,14 +183,6 @@ def _from_item(item: Item, form: str) -> Any:
         return [_from_item(entry, "bytes") for entry in item]
     shape = _AUTHORIZATION if form == "authorizations" else (("address", "bytes"), ("storageKeys", "hashes"))
     return [_spread(entry, shape) for entry in item if isinstance(entry, list)]
-
-
-def _import_trie() -> Any:
-    try:
-        from trie.hexary import HexaryTrie
-    except ImportError as error:
-        raise AnchorError("anchoring on EVM chains needs more packages: pip install 'earmark[evm]'") from error
-    return HexaryTrie
 
 
 def _plain(node: Any) -> Item:

@@ -12,6 +12,7 @@ from earmark.anchor.ethblock import (
     prove_transaction,
     quantity,
 )
+from earmark.anchor.extras import import_extra
 from earmark.anchor.rpc import METHOD_NOT_FOUND, Rpc, RpcError
 from earmark.anchor.target import Progress, State
 from earmark.errors import AnchorError, EncodingError, ProofError
@@ -70,7 +71,7 @@ class EvmTarget:
         if key == DEVELOPMENT_KEY and chain != DEVELOPMENT_CHAIN:
             raise AnchorError(f"the development key is public: make a key of your own for {chain}")
         try:
-            self._account = _import_account().from_key(key)
+            self._account = _accounts().from_key(key)
         except ValueError:
             raise AnchorError("the anchor key is not a secp256k1 private key of 32 bytes") from None
         self.name = chain
@@ -311,18 +312,14 @@ def _decode(payload: bytes) -> _Transaction:
             raise EncodingError("the payload is not a transaction of type 2")
         nonce, tip, max_fee, gas = (uint_of(fields[at], "payload") for at in (1, 2, 3, 4))
         digest = bytes_of(fields[7], "payload")
-        sender = str(_import_account().recover_transaction(payload))
+        sender = str(_accounts().recover_transaction(payload))
     except (ProofError, ValueError, TypeError) as error:
         raise EncodingError(f"the payload is not a signed transaction: {error}") from error
     return _Transaction(keccak256(payload), nonce, tip, max_fee, gas, digest, sender)
 
 
-def _import_account() -> Any:
-    try:
-        from eth_account import Account
-    except ImportError as error:
-        raise AnchorError("anchoring on EVM chains needs more packages: pip install 'earmark[evm]'") from error
-    return Account
+def _accounts() -> Any:
+    return import_extra("eth_account", "evm").Account
 
 
 def _object(answer: Any, what: str) -> dict[str, Any] | None:

@@ -91,10 +91,10 @@ class HttpRpc:
         deadline = time.monotonic() + self._timeout_s
         try:
             connection.request("POST", self._path, body, self._headers)
-            response = connection.getresponse()
-            if 300 <= response.status < 400:
-                raise AnchorError(f"{self.endpoint} redirects elsewhere: configure the final URL")
-            return response.status, self._read(response, deadline)
+            with connection.getresponse() as response:
+                if 300 <= response.status < 400:
+                    raise AnchorError(f"{self.endpoint} redirects elsewhere: configure the final URL")
+                return response.status, self._read(response, deadline)
         except (OSError, http.client.HTTPException) as error:
             message = f"{self.endpoint} is unavailable ({_reason(error)}): is it up, is the URL right?"
             raise AnchorError(message) from None  # the text of the cause may quote the path, and with it a key

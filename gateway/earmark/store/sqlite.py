@@ -82,6 +82,8 @@ class SqliteStore:
                     self._db.execute("ROLLBACK")
             if isinstance(error, sqlite3.OperationalError):
                 raise StoreError(f"{self._path} cannot be written: {error}") from error
+            if isinstance(error, sqlite3.Error):
+                raise CorruptLog(f"{self._path} contradicts itself: {error}") from error
             raise
 
     def _one(self, sql: str, *values: Any) -> Any:
@@ -264,6 +266,11 @@ class SqliteStore:
         """Return (message, headers) of a beacon that this gateway published."""
         found: tuple[bytes, bytes] | None = self._one("SELECT message, headers FROM beacons WHERE nonce = ?", nonce)
         return found
+
+    def newest_beacon(self) -> bytes | None:
+        """Return the nonce of the beacon published last."""
+        row = self._one("SELECT nonce FROM beacons ORDER BY at_ms DESC LIMIT 1")
+        return bytes(row[0]) if row else None
 
     def put_anchor(self, row: AnchorRow) -> None:
         """Add or replace the row of (target, height)."""

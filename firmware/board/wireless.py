@@ -1,0 +1,70 @@
+"""Wi-Fi, NTP and TLS of the boards that have a radio.  Checked against the type stubs; not yet run on hardware."""
+
+import asyncio
+
+import network
+import ntptime
+import ssl
+from clock import NTP
+
+_JOIN_S = 20
+_AGAIN_S = 10
+_NTP_EVERY_S = 21600
+_NTP_ERROR_S = 1
+
+
+async def keep_network(settings, clock, say):
+    """Join the Wi-Fi of the settings, set the clock by NTP, and see to both for ever."""
+    station = network.WLAN(network.STA_IF)
+    station.active(True)
+    due_s = 0
+    while True:
+        if not station.isconnected():
+            await _join(station, settings["wifi"], say)
+        elif clock.uptime_s() >= due_s:
+            due_s = clock.uptime_s() + (_NTP_EVERY_S if _set_clock(settings, clock, say) else 60)
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _join(station, wifi, say):
+    if not wifi:
+        say("no Wi-Fi is set up: add wifi to node.json")
+        return
+    try:
+        station.disconnect()
+        station.connect(wifi["ssid"], wifi["password"])
+    except OSError as failure:
+        say("Wi-Fi %s refuses: %s" % (wifi["ssid"], failure))
+        return
+    for _ in range(_JOIN_S):
+        if station.isconnected():
+            say("joined Wi-Fi %s as %s" % (wifi["ssid"], station.ifconfig()[0]))
+            return
+        await asyncio.sleep(1)
+    say("Wi-Fi %s does not answer (status %d)" % (wifi["ssid"], station.status()))
+
+
+def _set_clock(settings, clock, say):
+    """Ask NTP, which holds up the loop for a second at most; returns whether it answered."""
+    ntptime.host = settings["ntp_host"]
+    ntptime.timeout = 1
+    try:
+        ntptime.settime()
+    except (OSError, OverflowError) as failure:
+        say("no time from %s: %s" % (ntptime.host, failure))
+        return False
+    clock.set(NTP, _NTP_ERROR_S)
+    say("the clock is set by %s" % ntptime.host)
+    return True
+
+
+def tls(settings):
+    """An SSLContext that checks the broker's certificate against `ca` (DER); the clock must be set by then."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with open(settings["ca"], "rb") as stream:
+        context.load_verify_locations(stream.read())
+    if settings["certificate"]:
+        with open(settings["certificate"], "rb") as certificate, open(settings["key"], "rb") as key:
+            context.load_cert_chain(certificate.read(), key.read())
+    return context

@@ -1,0 +1,108 @@
+"""A log of a few leaves, with the blocks and proofs over it, as a gateway would make them."""
+
+import hashlib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from actors import CELLAR, GATEWAY, OPERATOR, ORIGIN, T0, TOMATO, operator_says, sign
+from evidences import MESSAGE
+from statements import says
+
+from earmark import beacon, block, cose, merkle, proof
+from earmark.statement import NO_ENTRY
+
+
+class Log:
+    """Statements in leaf order; keeps every signer's chain."""
+
+    def __init__(self, gateway: cose.Signer = GATEWAY, origin: str = ORIGIN) -> None:
+        self.gateway, self.origin = gateway, origin
+        self.statements: list[bytes] = []
+        self.registry: list[int] = []
+        self._chains: dict[tuple[bytes, str], tuple[int, bytes]] = {}
+
+    def add(self, raw: bytes) -> int:
+        """Append the bytes, whatever they are, and return their index."""
+        self.statements.append(raw)
+        return len(self.statements) - 1
+
+    def _next(self, signer: cose.Signer, sub: str) -> tuple[int, bytes]:
+        return self._chains.get((signer.key, sub), (1, NO_ENTRY))
+
+    def _append(self, signer: cose.Signer, inputs: dict[str, Any]) -> int:
+        raw = sign(signer, inputs)
+        self._chains[signer.key, inputs["sub"]] = inputs["seq"] + 1, hashlib.sha256(raw).digest()
+        return self.add(raw)
+
+    def operator(self, body: dict[int, Any], signer: cose.Signer = OPERATOR) -> int:
+        """Append the operator's next statement on the registry chain."""
+        self.registry.append(self._append(signer, operator_says(*self._next(signer, "registry"), body)))
+        return self.registry[-1]
+
+    def enrol(self, key: bytes, role: str, name: str, signer: cose.Signer = OPERATOR) -> int:
+        """Append an enrolment."""
+        return self.operator({0: "enrolment", 1: key, 2: role, 3: name}, signer)
+
+    def node(self, signer: cose.Signer, name: str, payload: Any, **changes: Any) -> int:
+        """Append a node's next statement."""
+        seq, prev = self._next(signer, name)
+        return self._append(signer, says(payload, sub=name, seq=seq, prev=prev, **changes))
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """The hash of a complete subtree."""
+        if level == 0:
+            return merkle.leaf_hash(hashlib.sha256(self.statements[index]).digest())
+        return merkle.node_hash(self.subtree(level - 1, 2 * index), self.subtree(level - 1, 2 * index + 1))
+
+    def header(self, beacon: bytes = block.NO_BEACON) -> block.Header:
+        """The header of a block over all leaves."""
+        size = len(self.statements)
+        root = merkle.range_hash(0, size, self.subtree)
+        return block.Header(block.origin_hash(self.origin), 7, size, (T0 + 5) * 1000, b"\x11" * 32, root, beacon)
+
+    def proof(
+        self,
+        subjects: Sequence[int],
+        *,
+        also: Sequence[int] = (),
+        without: Sequence[int] = (),
+        header: block.Header | None = None,
+        beacons: Any = (),
+        anchors: Any = (),
+    ) -> proof.Proof:
+        """The proof of some leaves; `also` and `without` put in, or leave out, what a right proof has not, or has."""
+        header = header or self.header()
+        indexes = sorted({*self.registry, *subjects, *also} - {*without})
+        return proof.Proof(
+            header=header.encode(),
+            checkpoint=block.sign_checkpoint(self.gateway, self.origin, header),
+            receipt=block.sign_receipt(self.gateway, self.origin, header.root),
+            statements=tuple((index, self.statements[index]) for index in indexes),
+            subjects=tuple(subjects),
+            rest=tuple(merkle.prove_leaves(indexes, header.size, self.subtree)),
+            beacons=beacons,
+            anchors=anchors,
+        )
+
+
+def first_log() -> Log:
+    """Two nodes, their boots and readings, and the revocation of the second; subjects are leaves 4 and 6."""
+    nonce = beacon.nonce(MESSAGE)
+    log = Log()
+    log.enrol(GATEWAY.key, "gateway", ORIGIN)
+    log.enrol(TOMATO.key, "node", "tomato-1")
+    log.enrol(CELLAR.key, "node", "cellar-2")
+    boot = {0: "boot", 1: "power-on", 2: "esp32", 3: [["air", "sht31", 0, ""]]}
+    log.node(TOMATO, "tomato-1", boot, software="0.1.0")
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0, beacon=nonce)
+    log.node(CELLAR, "cellar-2", boot, software="0.1.0")
+    log.node(CELLAR, "cellar-2", pack("cellar-2", 48), method=1, beacon=nonce)
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 214), method=0)
+    log.operator({0: "revocation", 1: CELLAR.key, 2: "stolen"})
+    return log
+
+
+def pack(name: str, tenths: int) -> list[dict[int, Any]]:
+    """One temperature."""
+    return [{-2: f"{name}/", -3: T0, 0: "air", 1: "Cel", 2: Decimal(tenths).scaleb(-1)}]
