@@ -4,7 +4,7 @@ import asyncio
 
 import ack
 import beacon
-import senml
+import packs
 from chain import Chain
 from link import Link
 from outbox import OutboxError
@@ -13,8 +13,6 @@ from sensors import METHODS, REPLAYED, SensorError
 
 VERSION = "earmark-node 0.1.0"
 _MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
-_MAX_PAYLOAD = 7600  # with the envelope a statement stays below 8,192 bytes
-_MAX_READINGS = 256
 _RETRY_S = 5
 
 
@@ -114,7 +112,9 @@ class Node:
 
     def _receive(self, topic, payload):
         if topic == self._down:
-            self._acks = self._acks[1 - _MAX_ACKS :] + [payload]
+            if len(self._acks) >= _MAX_ACKS:
+                self._acks.pop(0)
+            self._acks.append(payload)
             self._acked.set()
         elif topic == self._beacon:
             try:
@@ -154,8 +154,8 @@ class Node:
             self._counts["ahead"] = newest
             said = (newest, head)
             self._say(
-                "the gateway has seq %d of this key, this storage ends at %d: the key signs elsewhere too, or the storage "
-                "went back in time; revoke the key and give the node a new one" % said
+                "the gateway has seq %d of this key, this storage ends at %d: the key signs elsewhere too, or the "
+                "storage went back in time; revoke the key and give the node a new one" % said
             )
 
     # What goes out.
@@ -176,7 +176,7 @@ class Node:
                 self._say("no reading: %s" % failure)
             await asyncio.sleep(0)
         seconds = self._clock.now()[0]
-        for payload in _packs(self._settings["name"] + "/", seconds, readings):
+        for payload in packs.of_readings(self._settings["name"] + "/", seconds, readings):
             try:
                 self._store(method, payload)
             except OutboxError as failure:
@@ -211,8 +211,8 @@ class Node:
         most = recording.rows_per_statement
         while True:
             rows, after, end = recording.rows(position, most, self._say)
-            payload = _rows_pack(self._settings["name"] + "/", rows) if rows else None
-            if not payload or len(payload) <= _MAX_PAYLOAD or most == 1:
+            payload = packs.of_rows(self._settings["name"] + "/", rows) if rows else None
+            if not payload or len(payload) <= packs.MAX_SIZE or most == 1:
                 return payload, after, end
             most = max(1, most // 2)
 
@@ -241,7 +241,8 @@ class Node:
             self._say("status: " + self._status())
 
     def _status(self):
-        return "seq %d, %d wait for the gateway, %d acknowledged and %d refused since the start, outbox %d bytes, %s" % (
+        text = "seq %d, %d wait for the gateway, %d acknowledged and %d refused since the start, outbox %d bytes, %s"
+        return text % (
             self._outbox.head[0],
             self._outbox.count,
             self._counts["acknowledged"],
@@ -249,28 +250,3 @@ class Node:
             self._outbox.size,
             "connected" if self._link.up else "not connected",
         )
-
-
-def _packs(base_name, seconds, readings):
-    """Yield SenML packs of the readings, each small enough for a statement."""
-    if not readings:
-        return
-    payload = senml.pack(base_name, seconds, readings) if len(readings) <= _MAX_READINGS else b""
-    if payload and (len(payload) <= _MAX_PAYLOAD or len(readings) == 1):
-        yield payload
-        return
-    half = len(readings) // 2
-    yield from _packs(base_name, seconds, readings[:half])
-    yield from _packs(base_name, seconds, readings[half:])
-
-
-def _rows_pack(base_name, rows):
-    """One SenML pack of several rows: the first row's time is the base, the others' are relative to it."""
-    first = rows[0][0]
-    readings = []
-    for seconds, row in rows:
-        if seconds == first:
-            readings += row
-        else:
-            readings += [(name, unit, value, seconds - first) for name, unit, value in row]
-    return senml.pack(base_name, first, readings)

@@ -19,7 +19,7 @@ else:
 
     def ticks_ms():
         """A counter of milliseconds."""
-        return time.monotonic_ns() // 1000000
+        return time.monotonic_ns() // 1000000  # type: ignore[attr-defined] # CPython's
 
     def elapsed_ms(since):
         """Milliseconds since a `ticks_ms`."""

@@ -24,7 +24,8 @@ class Link:
     `on_message(topic, payload)` is called for every message on `topics`; it must be quick.  `on_state(text)` is told,
     in words, of connections made and lost.  `tls` is an SSLContext, or None.  `session` counts connections, so that a
     sender knows to start over.  Delays between attempts double from `retry_s[0]` to `retry_s[1]` seconds, each
-    shortened at random by up to half; one takes at most `connect_s`.  Packets above `max_packet` bytes close the connection.
+    shortened at random by up to half; one takes at most `connect_s`.  A packet above `max_packet` bytes closes the
+    connection.
     """
 
     def __init__(self, host, port, client_id, topics, on_message, on_state=print, **options):
@@ -54,7 +55,7 @@ class Link:
         self._queue = []
         self._in_flight = set()
         self._packet_id = 0
-        self._heard = 0
+        self._heard = ticks_ms()
         self._failure = None
 
     @property
@@ -104,7 +105,7 @@ class Link:
             for work in (self._read(reader), self._write(writer), self._watch()):
                 tasks.append(asyncio.create_task(self._guard(work)))
             await self._over.wait()
-            raise self._failure
+            raise self._failure or OSError("the connection ended")
         finally:
             self._end()
             await _stop(tasks)

@@ -1,4 +1,4 @@
-"""Start the node: `main.py --dir DIR` with its settings in DIR/node.json; `--identity` makes the key and prints its did.
+"""Start the node: `main.py --dir DIR`, settings in DIR/node.json; `--identity` makes the key and prints its did.
 
 Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run.
 """
@@ -60,7 +60,7 @@ def main(given):
     """Run until done; returns the exit status."""
     if hasattr(gc, "threshold"):
         # Collect early: what lives long then stays together, and a large block is still to be had after weeks.
-        gc.threshold((gc.mem_free() + gc.mem_alloc()) // 16)
+        gc.threshold(-1)
     machine = board.current()
     try:
         where, only_identity = _arguments(given, machine.ROOT)

@@ -15,26 +15,16 @@ import hashlib
 import dropped
 import record
 import runs
+import segment
 from dropped import DAMAGED, FULL
 
 _SUFFIX = ".seg"
-_MAX_RECORD = record.MAX_HEADER + 8192
 _NOTE = "dropped"
 NO_ENTRY = bytes(32)
 
 
 class OutboxError(Exception):
     """The medium refused a write; nothing was stored, and the same seq is to be tried again later."""
-
-
-class _Segment:
-    """One file: its name, first and last seq, and the bytes and records in it that count."""
-
-    def __init__(self, name, first):
-        self.name = name
-        self.first = first
-        self.last = first - 1
-        self.size = 0
 
 
 class Outbox:
@@ -71,11 +61,11 @@ class Outbox:
     @property
     def size(self):
         """Bytes of all segments."""
-        return sum(segment.size for segment in self._segments)
+        return sum(part.size for part in self._segments)
 
     def waits(self, seq):
         """Whether the statement with this seq still waits for an acknowledgement."""
-        stored = any(segment.first <= seq <= segment.last for segment in self._segments)
+        stored = any(part.first <= seq <= part.last for part in self._segments)
         return stored and not runs.holds(self._freed, seq)
 
     def append(self, seq, statement, mark=None, gap=None):
@@ -91,16 +81,16 @@ class Outbox:
         framed = record.encode(seq, entry, statement, mark, gap)
         try:
             self._mend()
-            segment = self._segment_for(seq, len(framed))
+            part = self._segment_for(seq, len(framed))
             self._torn = True
-            self._folder.append(segment.name, framed)
+            self._folder.append(part.name, framed)
             self._torn = False
         except OSError as failure:
             raise OutboxError("cannot store seq %d: %s" % (seq, failure))
-        if not segment.size:
-            self._segments.append(segment)
-        segment.size += len(framed)
-        segment.last = seq
+        if not part.size:
+            self._segments.append(part)
+        part.size += len(framed)
+        part.last = seq
         self.head = (seq, entry)
         self.mark = mark
         if gap:
@@ -113,12 +103,12 @@ class Outbox:
 
         Statements stored or freed meanwhile may or may not be among them.
         """
-        for segment in list(self._segments):
-            if segment.last > after:
+        for part in list(self._segments):
+            if part.last > after:
                 try:
-                    yield from self._pending_in(segment, after)
+                    yield from self._pending_in(part, after)
                 except OSError:
-                    if segment in self._segments:
+                    if part in self._segments:
                         raise
 
     def free(self, acknowledged, refused=()):
@@ -141,14 +131,14 @@ class Outbox:
             if first <= last:
                 self._freed = runs.add(self._freed, first, last)
 
-    def _pending_in(self, segment, after):
+    def _pending_in(self, part, after):
         name, seq, start = self._place
-        if name != segment.name or seq > after:
+        if name != part.name or seq > after:
             start = 0
-        for found in record.walk(self._folder, segment.name, segment.size, None, start):
-            self._place = (segment.name, found.seq, found.end)
+        for found in record.walk(self._folder, part.name, part.size, None, start):
+            self._place = (part.name, found.seq, found.end)
             if found.seq > after and not runs.holds(self._freed, found.seq):
-                body = record.statement(self._folder, segment.name, found)
+                body = record.statement(self._folder, part.name, found)
                 if body is not None:
                     yield found.seq, body
 
@@ -159,7 +149,7 @@ class Outbox:
             newest = None
         while self.size + length > self._max_bytes and len(self._segments) > 1:
             self._drop_oldest()
-        return newest or _Segment("%016d%s" % (seq, _SUFFIX), seq)
+        return newest or segment.Segment("%016d%s" % (seq, _SUFFIX), seq)
 
     def _drop_oldest(self):
         """Give up the oldest segment: first the note of what it held, then the file."""
@@ -173,19 +163,19 @@ class Outbox:
         self._folder.replace(_NOTE, dropped.encode(self.dropped, oldest.name))
         self._discard(oldest)
 
-    def _discard(self, segment):
-        self._folder.remove(segment.name)
-        self._segments.remove(segment)
-        self._gaps = [gap for gap in self._gaps if not segment.first <= gap[0] <= segment.last]
+    def _discard(self, part):
+        self._folder.remove(part.name)
+        self._segments.remove(part)
+        self._gaps = [gap for gap in self._gaps if not part.first <= gap[0] <= part.last]
         floor = self._segments[0].first if self._segments else self.head[0] + 1
         self._freed = [(max(first, floor), last) for first, last in self._freed if last >= floor]
 
     def _sweep(self):
         """Delete every segment but the newest in which all is freed."""
-        for segment in self._segments[:-1]:
-            if not runs.without(self._freed, segment.first, segment.last):
+        for part in self._segments[:-1]:
+            if not runs.without(self._freed, part.first, part.last):
                 try:
-                    self._discard(segment)
+                    self._discard(part)
                 except OSError:
                     return  # it stays listed, and the next call tries again
 
@@ -193,7 +183,7 @@ class Outbox:
         """Cut off what a refused write left behind, so that it cannot come back as a record later."""
         if not self._torn:
             return
-        names = [segment.name for segment in self._segments]
+        names = [part.name for part in self._segments]
         for name in self._folder.names():
             if name.endswith(_SUFFIX) and name not in names:
                 self._folder.remove(name)
@@ -201,10 +191,10 @@ class Outbox:
             self._cut(self._segments[-1])
         self._torn = False
 
-    def _cut(self, segment):
+    def _cut(self, part):
         """Keep only the part of a segment that counts."""
-        if self._folder.size(segment.name) != segment.size:
-            self._folder.replace(segment.name, self._folder.read(segment.name, 0, segment.size))
+        if self._folder.size(part.name) != part.size:
+            self._folder.replace(part.name, self._folder.read(part.name, 0, part.size))
 
     # What was dropped, and the note of it.
 
@@ -220,7 +210,7 @@ class Outbox:
         told = [(first, last)]
         for low, high in [gap for seq, gap in self._gaps if self.waits(seq)] + [r[:2] for r in self.dropped]:
             told = runs.add(told, low, high)
-        return [(low, high, why) for low, high in told if low <= first <= high][0]
+        return next((low, high, why) for low, high in told if low <= first <= high)
 
     def _note(self, first, last, why):
         self.dropped = dropped.add(self.dropped, first, last, why)
@@ -258,36 +248,22 @@ class Outbox:
         self._settle()
 
     def _recover_segment(self, name, newest):
-        segment = _Segment(name, 0)
-        length = self._folder.size(name)
-        wounds = []
-        for found in record.walk(self._folder, name, length, lambda offset, size: wounds.append((offset, size))):
-            self._recover_record(segment, found)
-        if newest and wounds and sum(wounds[-1]) == length and wounds[-1][1] <= _MAX_RECORD:
-            wounds.pop()  # the torn write of a power cut
-        for offset, size in wounds:
+        found = segment.recover(self._folder, name)
+        if newest and found.torn:
+            found.wounds.pop()  # the torn write of a power cut
+        for offset, size in found.wounds:
             self.damage.append("%s: %d bytes at %d are no record" % (name, size, offset))
-        if segment.size:
-            self._segments.append(segment)
-            if newest:
-                self._cut(segment)
-        else:
+        for first, last in found.lost:
+            self.damage.append("%s: the statements with seq %d to %d are damaged" % (name, first, last))
+            self._lose(first, last)
+        if found.head is None:
             self._folder.remove(name)
-
-    def _recover_record(self, segment, found):
-        if not segment.first:
-            segment.first = found.seq
-        elif found.seq > segment.last + 1:
-            self._lose(segment.last + 1, found.seq - 1)
-        if record.statement(self._folder, segment.name, found) is None:
-            self.damage.append("%s: the statement with seq %d is damaged" % (segment.name, found.seq))
-            self._lose(found.seq, found.seq)
-        segment.last = found.seq
-        segment.size = found.end
-        self.head = (found.seq, found.entry)
-        self.mark = found.mark
-        if found.gap:
-            self._gaps.append((found.seq, found.gap))
+            return
+        self.head, self.mark = found.head, found.mark
+        self._gaps += found.gaps
+        self._segments.append(found.segment)
+        if newest:
+            self._cut(found.segment)
 
     def _lose(self, first, last):
         """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""

@@ -133,6 +133,6 @@ def _publish(flags, body):
         raise PacketError("PUBLISH of %d bytes" % len(body))
     try:
         topic = str(bytes(body[2 : 2 + size]), "utf-8")
-    except (ValueError, UnicodeError) as wrong:
+    except (ValueError, UnicodeError):
         raise PacketError("a topic that is not UTF-8")
     return (PUBLISH, topic, bytes(body[end:]), _packet_id(body[2 + size :]) if quality else None)

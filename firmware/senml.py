@@ -40,7 +40,8 @@ def pack(base_name: str, base_time_s: "Number", readings: "Iterable[tuple[Any, .
     if not 1 <= len(records) <= _MAX_RECORDS:
         raise ValueError("SenML: a pack has 1 to %d readings" % _MAX_RECORDS)
     records[0][_BASE_NAME] = base_name
-    records[0][_BASE_TIME] = base_time_s
+    if base_time_s != 0:
+        records[0][_BASE_TIME] = base_time_s
     return cbor.encode(records)
 
 

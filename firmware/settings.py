@@ -26,7 +26,7 @@ TABLE = {
     "segment_bytes": (16384, "bytes of one file of the outbox"),
     "status_s": (60, "seconds from one status line to the next"),
     "exit_when_done": (False, "end once all recordings are replayed and everything is acknowledged"),
-    "wifi": (None, "on boards: {\"ssid\": …, \"password\": …}"),
+    "wifi": (None, 'on boards: {"ssid": …, "password": …}'),
     "ntp_host": ("pool.ntp.org", "on boards: where the time is asked"),
 }
 BROKER = {
@@ -34,7 +34,7 @@ BROKER = {
     "port": (0, "TCP port; 0 for 1883, or 8883 with tls"),
     "user": (None, "user name"),
     "password": (None, "password"),
-    "tls": (None, "{\"ca\": file, \"certificate\": file, \"key\": file, \"server_name\": name}"),
+    "tls": (None, '{"ca": file, "certificate": file, "key": file, "server_name": name}'),
     "keepalive_s": (30, "seconds from one ping to the next"),
     "retry_s": ([1, 60], "shortest and longest delay before the next attempt to connect, in seconds"),
 }
@@ -88,7 +88,7 @@ def check(given):
 def filled(given, defaults, where):
     """`given` with the defaults filled in; raises `SettingsError` that names what is unknown or missing."""
     if not isinstance(given, dict):
-        raise SettingsError("%s must be {\"setting\": value, …}" % (where.rstrip(".") or "node.json"))
+        raise SettingsError('%s must be {"setting": value, …}' % (where.rstrip(".") or "node.json"))
     for name in given:
         if name not in defaults:
             known = ", ".join(sorted(defaults))

@@ -162,6 +162,14 @@ def test_statement_is_what_the_gateway_reads(seed: bytes, **claims: Any) -> None
     assert signer.key == bytes(SigningKey(seed).verify_key)
 
 
+def test_statement_of_an_unset_clock() -> None:
+    payload = senml.pack("house-1/", 0, [("t", None, 1)])
+    clock = statement.Clock(statement.UNSET, 0, 5)
+    made = statement.sign(identity.Identity(SEED), "house-1", 1, bytes(32), 112, payload, 0, clock, 3, None, None, 0)
+    found = earmark.statement.decode(made)
+    assert (found.issued_at_s, [reading.taken_at_s for reading in found.readings]) == (0, [0])
+
+
 @pytest.fixture(scope="module")
 def signed() -> bytes:
     """A statement of the firmware's by the key of `SEED`."""

@@ -106,9 +106,7 @@ def gateway(broker: Mosquitto) -> Iterator[Acknowledger]:
 
 
 @pytest.fixture
-def make_node(
-    interpreter: list[str], tmp_path: Path, broker: Mosquitto, gateway: Acknowledger
-) -> Iterator[Any]:
+def make_node(interpreter: list[str], tmp_path: Path, broker: Mosquitto, gateway: Acknowledger) -> Iterator[Any]:
     nodes: list[Node] = []
 
     def make(sensors: list[dict[str, Any]], **changes: Any) -> Node:
@@ -315,14 +313,14 @@ def test_identity_settings_and_the_lock(make_node: Any, gateway: Acknowledger, t
 
 
 def test_memory_and_files_stay_bounded(make_node: Any, gateway: Acknowledger, tmp_path: Path) -> None:
-    write_recording(tmp_path / "recording.csv", 1500)
+    write_recording(tmp_path / "recording.csv", 600)
     node = make_node([replay_sensor(tmp_path)], segment_bytes=4096)
     node.start()
-    gateway.wait(lambda: len(gateway.statements) > 200)
+    gateway.wait(lambda: len(gateway.statements) > 150)
     assert node.process is not None
     process = psutil.Process(node.process.pid)
     early, files = process.memory_info().rss, process.num_fds()
-    gateway.wait(lambda: len(gateway.statements) > 1300)
+    gateway.wait(lambda: len(gateway.statements) > 550)
     assert process.memory_info().rss < early * 1.5 + 2_000_000
     assert process.num_fds() <= files + 1
     node.wait()

@@ -13,7 +13,7 @@ ROOT = "."
 _MICROPYTHON = sys.implementation.name == "micropython"
 
 if _MICROPYTHON:
-    import ffi
+    import ffi  # type: ignore[import-not-found] # the unix port's
 
     _libc = ffi.open(None)
     _open = _libc.func("i", "open", "sii")
@@ -22,10 +22,9 @@ if _MICROPYTHON:
     _flock = _libc.func("i", "flock", "ii")
     _machine = sys.implementation._machine.split(" ")[0]
 else:
-    import fcntl
-    import platform
+    import fcntl  # type: ignore[import-not-found] # CPython's
 
-    _machine = platform.system().lower() + " " + platform.machine()
+    _machine = sys.platform + " " + os.uname().machine
 
 NAME = "%s, %s %s" % (_machine, sys.implementation.name, ".".join(str(part) for part in sys.implementation.version[:3]))
 
@@ -49,7 +48,7 @@ class _Sync:
             if failed:
                 raise OSError(5, "cannot sync the directory " + path)
             return
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)  # type: ignore[attr-defined] # CPython's
         try:
             os.fsync(descriptor)
         finally:
@@ -92,13 +91,10 @@ def clock(settings):
 
 def tls(settings):
     """An SSLContext that checks the broker's certificate against `ca` (PEM on CPython, DER or PEM on MicroPython)."""
+    module = __import__("tls" if _MICROPYTHON else "ssl")
+    context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
     if _MICROPYTHON:
-        import tls as ssl
-    else:
-        import ssl
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if _MICROPYTHON:
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = module.CERT_REQUIRED
         with open(settings["ca"], "rb") as stream:
             context.load_verify_locations(stream.read())
     else:

@@ -55,5 +55,3 @@ def make(name, settings, clock):
     if not isinstance(settings["seed"], int) or not 0 <= settings["seed"] < 2**31:
         raise ValueError("seed must be a whole number from 0 to 2147483647")
     return Modelled(name, clock, settings["seed"], settings["prefix"], settings["utc_offset_s"])
-
-

@@ -168,7 +168,11 @@ def _mapping(columns):
         raise ValueError('columns must say which are replayed: {"Tair": {"name": "temperature", "unit": "Cel"}, …}')
     result = []
     for column, target in sorted(columns.items()):
-        if not isinstance(target, dict) or not set(target) <= {"name", "unit"} or not isinstance(target.get("name"), str):
+        if (
+            not isinstance(target, dict)
+            or not set(target) <= {"name", "unit"}
+            or not isinstance(target.get("name"), str)
+        ):
             raise ValueError('columns: "%s" needs {"name": …, "unit": …}, the unit only where there is one' % column)
         unit = target.get("unit")
         if unit is not None and not isinstance(unit, str):

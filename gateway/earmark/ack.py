@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from earmark import cbor, cose
@@ -25,7 +26,7 @@ class Acknowledgement:
 
 def sign(gateway: cose.Signer, ack: Acknowledgement) -> bytes:
     """Return the signed acknowledgement; at most 16 runs and 16 refusals."""
-    assert len(ack.runs) <= MAX_ROWS and len(ack.refused) <= MAX_ROWS
+    assert max(len(ack.runs), len(ack.refused)) <= MAX_ROWS
     rows: list[Sequence[Any]] = [[list(run) for run in ack.runs], [list(row) for row in ack.refused]]
     payload = cbor.encode([VERSION, ack.kid, *rows, ack.checkpoint])
     return cose.sign1(gateway, _header(gateway.kid), payload)
@@ -51,7 +52,7 @@ def decode(encoded: bytes, gateway: bytes) -> Acknowledgement:
     bounds = [bound for run in runs for bound in run]
     if any(first > last or first < 1 for first, last in runs) or bounds != sorted(bounds):
         raise EncodingError("an acknowledgement whose runs are not ascending")
-    if any(a[1] >= b[0] for a, b in zip(runs, runs[1:], strict=False)):
+    if any(a[1] >= b[0] for a, b in pairwise(runs)):
         raise EncodingError("an acknowledgement whose runs overlap")
     return Acknowledgement(kid, tuple(map(tuple, runs)), tuple(map(tuple, refused)), checkpoint)
 

@@ -7,7 +7,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,6 +31,176 @@ CSV_COLUMNS = (
     "clock",
     "clock_error_s",
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_S = 253_402_300_799
+_FORMULA = ("=", "+", "-", "@")
+
+Row = tuple[int, int, Statement]
+"""A leaf: its index, when the gateway received it (Unix milliseconds), and its statement."""
+
+
+def rows(store: Store, node: str | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
+    """Give leaves start … stop−1 in order: all, or those of the node of one name, whatever its keys were.
+
+    Nothing is verified; `earmark.audit` does that.  Raises `EncodingError` for a statement that is none.
+    """
+    keys = None if node is None else [cose.did(chain.key).encode() for chain in store.chains() if chain.sub == node]
+    for index, received_at_ms, raw in store.statements(start, store.size() if stop is None else stop):
+        if keys is not None and not any(key in raw for key in keys):
+            continue
+        statement = decode(raw)
+        if node in (None, statement.sub):
+            yield index, received_at_ms, statement
+
+
+def newest_rows(store: Store, most: int, node: str | None = None, step: int = 4096) -> list[Row]:
+    """Return the last `most` leaves in order, of all or of one node; reads backwards, `step` leaves at a time."""
+    found: list[Row] = []
+    stop = store.size()
+    while stop and len(found) < most:
+        start = max(0, stop - (step if node else min(step, most - len(found))))
+        found = [*rows(store, node, start, stop), *found]
+        stop = start
+    return found[-most:] if most else []
+
+
+def json_lines(store: Store, node: str | None = None) -> Iterator[bytes]:
+    """Give one line of JSON for each statement."""
+    for index, received_at_ms, statement in rows(store, node):
+        yield to_json(describe(index, statement, received_at_ms)).encode() + b"\n"
+
+
+def csv_lines(store: Store, node: str | None = None) -> Iterator[bytes]:
+    """Give a heading and one line of CSV (RFC 4180) for each reading.
+
+    In texts control characters are written as escapes, and one that a spreadsheet would run as a formula gets an
+    apostrophe before it; numbers are never changed.
+    """
+    yield _csv_line(CSV_COLUMNS)
+    for index, received_at_ms, statement in rows(store, node):
+        head = index, statement.sub, cose.did(statement.key), statement.seq
+        times = _clock_time(statement) or "", iso_ms(received_at_ms) or ""
+        clock = CLOCK_SOURCES[statement.clock.source], statement.clock.error_s if statement.clock.source else ""
+        for reading in statement.readings:
+            yield _csv_line((*head, *times, *_cells(reading), _method(statement), *clock))
+
+
+def cose_sequence(store: Store, node: str | None = None) -> Iterator[bytes]:
+    """Give the statements as they were received, which joined are a CBOR sequence (RFC 8742)."""
+    for _, _, statement in rows(store, node):
+        yield statement.raw
+
+
+def describe(index: int, statement: Statement, received_at_ms: int | None = None) -> dict[str, Any]:
+    """Return a statement as JSON says it; times that the signer's clock could not tell are null."""
+    fields: dict[str, Any] = {
+        "index": index,
+        "entry": statement.entry.hex(),
+        "signer": cose.did(statement.key),
+        "name": statement.sub,
+        "kind": statement.kind,
+        "seq": statement.seq,
+        "issued_at": _clock_time(statement),
+        "issued_at_s": statement.issued_at_s if statement.clock.source else None,
+        "method": _method(statement) or None,
+        "boot": statement.boot_count,
+        "clock": {
+            "source": CLOCK_SOURCES[statement.clock.source],
+            "error_s": statement.clock.error_s if statement.clock.source else None,
+            "uptime_s": statement.clock.uptime_s,
+        },
+        "beacon": statement.beacon.hex() if statement.beacon else None,
+    }
+    if received_at_ms is not None:
+        fields["received_at"] = iso_ms(received_at_ms)
+    if statement.body is None:
+        return fields | {"readings": [describe_reading(reading) for reading in statement.readings]}
+    return fields | {"body": describe_body(statement)}
+
+
+def describe_reading(reading: Reading) -> dict[str, Any]:
+    """Return a reading as JSON says it, the value with its own digits."""
+    is_dated = bool(reading.taken_at_s)
+    return {
+        "name": reading.name,
+        "unit": reading.unit,
+        "value": reading.value,
+        "taken_at": iso(reading.taken_at_s) if is_dated else None,
+        "taken_at_s": reading.taken_at_s if is_dated else None,
+    }
+
+
+def describe_body(statement: Statement) -> dict[str, Any]:
+    """Return a body (protocol §3.2) with its labels as words."""
+    body = statement.body or {}
+    match statement.kind:
+        case "enrolment":
+            return {"key": cose.did(body[1]), "role": body[2], "name": body[3]}
+        case "revocation":
+            return {"key": cose.did(body[1]), "reason": body[2]}
+        case "gap":
+            return {"first": body[1], "last": body[2], "reason": body[3]}
+    sensors = [
+        {"name": name, "driver": driver, "method": METHODS[method], "detail": detail}
+        for name, driver, method, detail in body[3]
+    ]
+    return {"cause": body[1], "board": body[2], "software": statement.software, "sensors": sensors}
+
+
+def to_json(value: Any) -> str:
+    """Return JSON on one line, in ASCII; `Decimal` is written as a number with exactly its digits."""
+    match value:
+        case Decimal():
+            return format(value, "f")
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)}: {to_json(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(to_json, value)) + "]"
+    return json.dumps(value)
+
+
+def iso(seconds: int | float | Decimal) -> str | None:
+    """Return Unix seconds as RFC 3339 in UTC, with milliseconds where there are any; None beyond the year 9999."""
+    if not 0 <= seconds <= _LAST_S:
+        return None
+    time = _EPOCH + timedelta(milliseconds=int(seconds * 1000))
+    return time.isoformat(timespec="milliseconds" if time.microsecond else "seconds").replace("+00:00", "Z")
+
+
+def iso_ms(milliseconds: int) -> str | None:
+    """Return Unix milliseconds likewise."""
+    return iso(Decimal(milliseconds) / 1000)
+
+
+def _clock_time(statement: Statement) -> str | None:
+    return iso(statement.issued_at_s) if statement.clock.source else None
+
+
+def _method(statement: Statement) -> str:
+    return "" if statement.method is None else METHODS[statement.method]
+
+
+def _cells(reading: Reading) -> tuple[str, str, str, str]:
+    taken_at = iso(reading.taken_at_s) or str(reading.taken_at_s) if reading.taken_at_s else ""
+    match reading.value:
+        case bool():
+            value = "true" if reading.value else "false"
+        case str():
+            value = _harmless(reading.value)
+        case Decimal():
+            value = format(reading.value, "f")
+        case _:
+            value = str(reading.value)
+    return taken_at, reading.name, value, _harmless(reading.unit)
+
+
+def _harmless(text: str) -> str:
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"'{printable}" if printable.startswith(_FORMULA) else printable
+
+
+def _csv_line(cells: tuple[object, ...]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue().encode()

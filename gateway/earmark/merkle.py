@@ -141,7 +141,7 @@ def prove_consistency(old: int, new: int, subtree: Subtree) -> list[bytes]:
 
 def check_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
     """Raise `ProofError` unless the proof shows that the `new` tree begins with the `old` one (RFC 9162 §2.1.4.2)."""
-    if not 0 <= old <= new or old == 0 < new:
+    if not 0 < old <= new:
         raise ProofError(f"there is nothing to prove of a tree of {new} that begins with one of {old}")
     _check_sizes(*proof)
     if old == new:

@@ -7,11 +7,12 @@ An auditor reads this file and those below it: no I/O, no clock, no environment.
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from earmark import beacon, cbor, evidence, merkle
-from earmark.block import Checkpoint, Header, check_block, decode_checkpoint, decode_header, verify_receipt
+from earmark.block import Header, check_block, decode_checkpoint, decode_header, verify_receipt
 from earmark.cose import did
 from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import ChainBlock
@@ -103,8 +104,8 @@ class Step:
 class Report:
     """What a check that held established.
 
-    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with whether
-    the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
+    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with
+    whether the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
     """
 
     registry: Registry
@@ -129,173 +130,175 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
     `operator` is the operator's 32-byte key, `blocks` are (CAIP-2 id, hash) that the verifier took from
     a source of his own.  Raises `ProofError` with the number of the first step that fails.
     """
-    proof = decode_proof(encoded)
-    work = _Check(proof, operator, frozenset(blocks))
-    work.note(1, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")
-    for number, run in enumerate((work.registry_, work.checkpoint_, work.block_, work.log_, work.signer_), 2):
-        with _step(number):
-            run()
+    proof, view = decode_proof(encoded), _View(blocks)
+    steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
+    with _step(2):
+        registry, statements, last = _check_registry(proof, operator)
+    steps.append(Step(2, True, f"the operator's statements, complete up to the last one here, at leaf {last}"))
+    gateway, origin = registry.gateway, registry.origin
+    with _step(3):
+        checkpoint = decode_checkpoint(proof.checkpoint)
+        checkpoint.verify(origin, gateway)
+        verify_receipt(gateway, origin, checkpoint.root, proof.receipt)
+    steps.append(Step(3, True, f"signed by the gateway {did(gateway)} of {origin}"))
+    with _step(4):
+        header = decode_header(proof.header)
+        check_block(header, checkpoint)
+    steps.append(Step(4, True, f"block {header.height}, {header.size:,} leaves, hash {header.hash.hex()}"))
+    with _step(5):
+        _check_log(proof, statements, header)
+    steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))
+    with _step(6):
+        signers = [_check_signer(registry, index, statements[index]) for index in proof.subjects]
+    names = ", ".join(sorted({node.name if node else "the operator" for node in signers})[:8])
+    steps.append(Step(6, True, f"signed by {names}; enrolled before, and not revoked before, by leaf order"))
     with _step(7):
-        earliest = work.not_before()
+        newest = _check_beacons(proof, {statements[index].beacon for index in proof.subjects}, view, steps)
+    before = [newest.get(statements[index].beacon or b"") for index in proof.subjects]
+    steps += _say_not_before(before, with_beacons=bool(proof.beacons))
     with _step(8):
-        work.not_after()
+        anchors = [_check_anchor(header, *anchor) for anchor in proof.anchors]
+        judged = tuple((block, view.vouches(block)) for block in anchors)
+    steps += _say_not_after(judged)
     with _step(9):
-        work.blocks_used()
-    return work.report(earliest)
+        steps += view.check_used()
+    found = zip(proof.subjects, signers, before, strict=True)
+    subjects = tuple(Subject(index, statements[index], signer, block) for index, signer, block in found)
+    vouched = [block for block, is_vouched in judged if is_vouched]
+    return Report(
+        registry=registry,
+        header=header,
+        steps=tuple(steps),
+        subjects=subjects,
+        blocks=tuple(view.seen),
+        anchors=judged,
+        not_after=min(vouched, key=lambda block: block.time_s, default=None),
+        not_established=_not_established(last, {subject.method for subject in subjects}),
+    )
 
 
-@dataclass
-class _Check:
-    """The state of one check: filled in step by step."""
+class _View:
+    """The verifier's view of public chains, and the blocks (in order) that a file was seen to lead to."""
 
-    proof: Proof
-    operator: bytes
-    blocks: frozenset[tuple[str, bytes]]
-    steps: list[Step] = field(default_factory=list)
-    seen: dict[ChainBlock, None] = field(default_factory=dict)
-    used: set[tuple[str, bytes]] = field(default_factory=set)
-    anchors: list[tuple[ChainBlock, bool]] = field(default_factory=list)
+    def __init__(self, blocks: Collection[tuple[str, bytes]]) -> None:
+        self._blocks = frozenset(blocks)
+        self.seen: dict[ChainBlock, None] = {}
 
-    def note(self, number: int, finding: str, proven: bool = True) -> None:
-        self.steps.append(Step(number, proven, finding))
-
-    def registry_(self) -> None:
-        self.statements = {index: decode(raw) for index, raw in self.proof.statements}
-        self.registry = Registry(self.operator)
-        self.chain = [(i, s) for i, s in self.statements.items() if self.registry.is_registry(s)]
-        if not self.chain or self.chain[0][0] != 0:
-            raise ProofError(
-                f"statement 0 is not the registry's beginning by {did(self.operator)}: another operator's log"
-            )
-        prev = NO_ENTRY
-        for seq, (index, statement) in enumerate(self.chain, 1):
-            if statement.seq != seq or statement.prev != prev:
-                raise ProofError(f"the operator's statement at leaf {index} does not follow the one before")
-            statement.verify()
-            self.registry.apply(index, statement)
-            prev = statement.entry
-        others = set(self.statements) - {index for index, _ in self.chain} - set(self.proof.subjects)
-        if others:
-            raise ProofError(f"statement {min(others)} is neither of the registry nor a subject")
-        self.note(2, f"{len(self.chain)} statement(s) by the operator, complete up to leaf {self.chain[-1][0]}")
-
-    def checkpoint_(self) -> None:
-        self.checkpoint: Checkpoint = decode_checkpoint(self.proof.checkpoint)
-        self.checkpoint.verify(self.registry.origin, self.registry.gateway)
-        verify_receipt(self.registry.gateway, self.registry.origin, self.checkpoint.root, self.proof.receipt)
-        self.note(3, f"signed by the gateway {did(self.registry.gateway)} of {self.registry.origin}")
-
-    def block_(self) -> None:
-        self.header = decode_header(self.proof.header)
-        check_block(self.header, self.checkpoint)
-        self.note(4, f"block {self.header.height}, {self.header.size:,} leaves, hash {self.header.hash.hex()}")
-
-    def log_(self) -> None:
-        leaves = [(index, merkle.leaf_hash(s.entry)) for index, s in self.statements.items()]
-        if merkle.root_of_leaves(leaves, self.header.size, self.proof.rest) != self.header.root:
-            raise ProofError("the statements and hashes do not give the block's root")
-        self.note(5, f"every statement of the file stands at its leaf of the {self.header.size:,}")
-
-    def signer_(self) -> None:
-        self.signers: dict[int, Enrolment | None] = {}
-        for index in self.proof.subjects:
-            statement = self.statements[index]
-            try:
-                statement.verify()
-                self.registry.check_signer(statement, index)
-            except EarmarkError as error:
-                raise ProofError(f"leaf {index}: {error}") from error
-            self.signers[index] = None if statement.key == self.operator else self.registry.node(statement.key)
-        names = sorted({node.name if node else "the operator" for node in self.signers.values()})
-        self.note(6, f"signed by {', '.join(names[:8])}; enrolled before, and not revoked before, by leaf order")
-
-    def not_before(self) -> dict[int, ChainBlock]:
-        """Return, per subject, the newest block it was signed after, of those that the verifier vouches for."""
-        nonces = {self.statements[index].beacon for index in self.proof.subjects}
-        newest: dict[bytes, ChainBlock] = {}
-        for message, headers in self.proof.beacons:
-            nonce = beacon.nonce(message)
-            if nonce not in nonces:
-                raise ProofError("a beacon that no statement of the file carries")
-            sources = list(_beacon_blocks(message, headers))
-            trusted = [block for block in sources if self.vouched(block)]
-            if not trusted:
-                where = ", ".join(_where(block) for block in sources)
-                self.note(7, f"carries {where}: compare that hash with your own view of the chain", proven=False)
-            if trusted:
-                newest[nonce] = max(trusted, key=lambda block: block.time_s)
-        subjects = ((index, self.statements[index].beacon) for index in self.proof.subjects)
-        found = {index: newest[nonce] for index, nonce in subjects if nonce in newest}
-        missing = len(self.proof.subjects) - len(found)
-        if found:
-            first = min(found.values(), key=lambda block: block.time_s)
-            self.note(7, f"{len(found):,} statement(s) signed after {_where(first)}, or a later one of yours")
-        if missing and not self.proof.beacons:
-            self.note(7, f"{missing:,} statement(s) carry no beacon that this file has evidence for", proven=False)
-        return found
-
-    def not_after(self) -> None:
-        for kind, chain, octets in self.proof.anchors:
-            if kind not in _CHECK_EVIDENCE:
-                raise ProofError(f"anchor evidence of unknown kind {kind[:40]!r}")
-            block = _CHECK_EVIDENCE[kind](chain, octets, self.header.hash)
-            self.anchors.append((block, self.vouched(block)))
-        for block, trusted in self.anchors:
-            if trusted:
-                self.note(8, f"existed before {_where(block)}, which is one of yours")
-            else:
-                self.note(
-                    8, f"leads to {_where(block)}: compare that hash with your own view of the chain", proven=False
-                )
-        if not self.anchors:
-            self.note(8, "no anchor in this file yet: ask for a newer proof", proven=False)
-
-    def vouched(self, block: ChainBlock) -> bool:
-        """Say whether the verifier gave this block's hash, and remember that it was of use."""
-        name = block.chain, block.hash
+    def vouches(self, block: ChainBlock) -> bool:
+        """Say whether the verifier gave this block's hash, and remember that the file leads to it."""
         self.seen[block] = None
-        self.used |= {name} & self.blocks
-        return name in self.blocks
+        return (block.chain, block.hash) in self._blocks
 
-    def blocks_used(self) -> None:
-        unused = sorted(self.blocks - self.used)
+    def check_used(self) -> list[Step]:
+        """Raise `ProofError` if the file leads to none of the blocks of one of the verifier's hashes."""
+        unused = sorted(self._blocks - {(block.chain, block.hash) for block in self.seen})
         if unused:
             chain, octets = unused[0]
             raise ProofError(f"your {chain} block 0x{octets.hex()} is not one that this file leads to")
-        if self.blocks:
-            self.note(9, f"each of the {len(self.blocks)} that you gave is used")
+        return [Step(9, True, f"each of the {len(self._blocks)} that you gave is used")] if self._blocks else []
 
-    def report(self, earliest: dict[int, ChainBlock]) -> Report:
-        subjects = tuple(Subject(i, self.statements[i], self.signers[i], earliest.get(i)) for i in self.proof.subjects)
-        trusted = [block for block, vouched in self.anchors if vouched]
-        latest = min(trusted, key=lambda block: block.time_s, default=None)
-        return Report(
-            registry=self.registry,
-            header=self.header,
-            steps=tuple(self.steps),
-            subjects=subjects,
-            blocks=tuple(self.seen),
-            anchors=tuple(self.anchors),
-            not_after=latest,
-            not_established=_not_established(self, subjects),
-        )
+
+def _check_registry(proof: Proof, operator: bytes) -> tuple[Registry, dict[int, Statement], int]:
+    """Return the replayed registry, all statements by index, and the index of the operator's last."""
+    statements = {index: decode(raw) for index, raw in proof.statements}
+    registry = Registry(operator)
+    chain = [index for index, statement in statements.items() if registry.is_registry(statement)]
+    if not chain or chain[0] != 0:
+        raise ProofError(f"statement 0 is not the registry's beginning by {did(operator)}: another operator's log")
+    prev = NO_ENTRY
+    for seq, index in enumerate(chain, 1):
+        statement = statements[index]
+        if statement.seq != seq or statement.prev != prev:
+            raise ProofError(f"the operator's statement at leaf {index} does not follow the one before")
+        statement.verify()
+        registry.apply(index, statement)
+        prev = statement.entry
+    others = statements.keys() - {*chain, *proof.subjects}
+    if others:
+        raise ProofError(f"statement {min(others)} is neither of the registry nor a subject")
+    return registry, statements, chain[-1]
+
+
+def _check_log(proof: Proof, statements: dict[int, Statement], header: Header) -> None:
+    leaves = [(index, merkle.leaf_hash(statement.entry)) for index, statement in statements.items()]
+    if merkle.root_of_leaves(leaves, header.size, proof.rest) != header.root:
+        raise ProofError("the statements and hashes do not give the block's root")
+
+
+def _check_signer(registry: Registry, index: int, statement: Statement) -> Enrolment | None:
+    """Return who signed, None for the operator."""
+    try:
+        statement.verify()
+        registry.check_signer(statement, index)
+    except EarmarkError as error:
+        raise ProofError(f"leaf {index}: {error}") from error
+    return None if statement.key == registry.operator else registry.node(statement.key)
+
+
+def _check_beacons(
+    proof: Proof, nonces: Collection[bytes | None], view: _View, steps: list[Step]
+) -> dict[bytes, ChainBlock]:
+    """Return, per nonce, the newest block that the verifier vouches for; note the beacons without one."""
+    newest = {}
+    for message, headers in proof.beacons:
+        nonce = beacon.nonce(message)
+        if nonce not in nonces:
+            raise ProofError("a beacon that no statement of the file carries")
+        sources = list(_beacon_blocks(message, headers))
+        vouched = [block for block in sources if view.vouches(block)]
+        if vouched:
+            newest[nonce] = max(vouched, key=lambda block: block.time_s)
+        else:
+            where = ", ".join(map(_where, sources))
+            steps.append(Step(7, False, f"carries {where}: compare that hash with your own view of the chain"))
+    return newest
+
+
+def _say_not_before(before: Sequence[ChainBlock | None], *, with_beacons: bool) -> list[Step]:
+    said, found = [], [block for block in before if block]
+    if found:
+        first = min(found, key=lambda block: block.time_s)
+        finding = f"{len(found):,} statement(s) signed after {_where(first)}, or a later one of yours"
+        said.append(Step(7, True, finding))
+    missing = len(before) - len(found)
+    if missing and not with_beacons:
+        finding = f"{missing:,} statement(s) carry no beacon that this file has evidence for"
+        said.append(Step(7, False, finding))
+    return said
+
+
+def _check_anchor(header: Header, kind: str, chain: str, octets: bytes) -> ChainBlock:
+    if kind not in _CHECK_EVIDENCE:
+        raise ProofError(f"anchor evidence of unknown kind {kind[:40]!r}")
+    return _CHECK_EVIDENCE[kind](chain, octets, header.hash)
+
+
+def _say_not_after(judged: Sequence[tuple[ChainBlock, bool]]) -> list[Step]:
+    if not judged:
+        return [Step(8, False, "no anchor in this file yet: ask for a newer proof")]
+    return [
+        Step(8, True, f"existed before {_where(block)}, which is one of yours")
+        if is_vouched
+        else Step(8, False, f"leads to {_where(block)}: compare that hash with your own view of the chain")
+        for block, is_vouched in judged
+    ]
 
 
 def _where(block: ChainBlock) -> str:
     return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
 
 
-def _not_established(work: _Check, subjects: Sequence[Subject]) -> tuple[str, ...]:
-    last = work.chain[-1][0]
-    said = [
+def _not_established(last: int, methods: Collection[str]) -> tuple[str, ...]:
+    return (
         "that a sensor told the truth, or stood where its name says",
         "that nothing was left out between the statements shown",
-        f"that the operator revoked no key in a statement that was held back, or that came after leaf {max(last, work.header.size - 1)}",
-    ]
-    for method in ("modelled", "replayed"):
-        if any(subject.method == method for subject in subjects):
-            said.append(f"that anything was measured where a reading is {method}: its signer says that it is not")
-    return tuple(said)
+        f"that the operator revoked no key after leaf {last}: whoever made this file may have left that out",
+        *(
+            f"that anything was measured where a reading is {method}: its signer says that it is not"
+            for method in ("modelled", "replayed")
+            if method in methods
+        ),
+    )
 
 
 def _beacon_blocks(message: bytes, headers: Sequence[bytes]) -> Iterator[ChainBlock]:
@@ -356,5 +359,5 @@ def _decode_body(body: dict[Any, Any]) -> Proof:
 
 
 def _ascending(what: str, keys: Sequence[Any]) -> None:
-    if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(keys)):
         raise EncodingError(f"{what} that are not ascending, or twice the same")

@@ -58,7 +58,7 @@ def check_profile(records: Any, base_name: str) -> None:
 def _check_field(place: int, label: Any, value: Any) -> None:
     if label not in _PROFILE:
         raise EncodingError(f"SenML record {place} has the label {label!r}, which has no place in a statement")
-    if label in _STRINGS and type(value) is not str or label == BOOL and type(value) is not bool:
+    if type(value) is not (bool if label == BOOL else str) and label not in _NUMBERS:
         raise EncodingError(f"SenML record {place}, label {label}: a value of the wrong type")
     if label in _NUMBERS:
         if type(value) not in (int, Decimal) or abs(value) >= MAX_MAGNITUDE:

@@ -4,8 +4,9 @@ import asyncio
 import gc
 import random
 
-import packets
 import unittest_mini as unittest
+
+import packets
 from link import Link, LinkDown
 
 if hasattr(gc, "threshold"):
@@ -40,15 +41,9 @@ class Broker:
         self.connections += 1
         task = asyncio.current_task()
         self.open.append(task)
-        try:
-            await script(self, reader, writer)
-        except (OSError, EOFError, asyncio.CancelledError):
-            pass
+        await over(script(self, reader, writer))
         writer.close()
-        try:
-            await writer.wait_closed()
-        except OSError:
-            pass
+        await over(writer.wait_closed())
         self.open.remove(task)
 
     async def stop(self):
@@ -58,6 +53,14 @@ class Broker:
         await self.server.wait_closed()
         while self.open:
             await asyncio.sleep(0)
+
+
+async def over(work):
+    """Wait for work that may end by a broken connection or by being cancelled; returns how it ended, None if well."""
+    try:
+        await work
+    except (OSError, EOFError, asyncio.CancelledError) as end:
+        return end
 
 
 async def packet(reader):
@@ -187,10 +190,7 @@ class Harness:
 
 async def stopped(task):
     task.cancel()
-    try:
-        await task
-    except asyncio.CancelledError:
-        pass
+    await over(task)
 
 
 async def with_link(broker, steps, **options):
@@ -217,7 +217,7 @@ class Misbehaviour(unittest.TestCase):
                 broker.got.clear()
                 await broker.got.wait()
 
-        broker = Broker(*(MISBEHAVIOURS + (proper(),)))
+        broker = Broker(*MISBEHAVIOURS, proper())
         harness = asyncio.run(with_link(broker, steps))
         self.assertEqual(broker.connections, len(MISBEHAVIOURS) + 1)
         self.assertEqual(harness.messages, [("t/d", b"x")])

@@ -1,7 +1,8 @@
 """MQTT packets: exact bytes out, and nothing but `PacketError` for whatever comes in."""
 
-import packets
 import unittest_mini as unittest
+
+import packets
 
 VALID = (
     (0x20, b"\x00\x00", (packets.CONNACK,)),
@@ -92,9 +93,10 @@ class Reading(unittest.TestCase):
 
     def try_one(self, first, body):
         try:
-            self.assertTrue(packets.decode(first, body)[0] in (2, 3, 4, 9, 13))
+            kind = packets.decode(first, body)[0]
         except packets.PacketError:
-            pass
+            return
+        self.assertTrue(kind in (2, 3, 4, 9, 13))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,16 @@ def keys() -> dict[str, Any]:
         for seed, signer in zip(seeds, signers, strict=True)
     ]
     did = TOMATO.did
-    wrong = [did[:-1], did + "1", did[:-1] + "l", did.replace("z6Mk", "z6LS"), did[8:], did.upper(), "did:key:z" + "1" * 47, ""]
+    wrong = [
+        did[:-1],
+        did + "1",
+        did[:-1] + "l",
+        did.replace("z6Mk", "z6LS"),
+        did[8:],
+        did.upper(),
+        "did:key:z" + "1" * 47,
+        "",
+    ]
     return {"valid": rows, "must_reject": [{"did": text, "error": "EncodingError"} for text in wrong]}
 
 
@@ -142,9 +151,14 @@ def checkpoints() -> dict[str, Any]:
         "another height": text.replace("block 7 ", "block 8 "),
         "another site": text.replace("hillside", "seaside"),
         "another key": stranger,
-        "another key under the gateway's key id": text.replace(signature, signature[:4] + stranger.rsplit(" ", 1)[1][4:-1]),
+        "another key under the gateway's key id": text.replace(
+            signature, signature[:4] + stranger.rsplit(" ", 1)[1][4:-1]
+        ),
     }
-    rows = [*((n, "EncodingError", t) for n, t in changed.items()), *((n, "BadSignature", t) for n, t in unsigned.items())]
+    rows = [
+        *((n, "EncodingError", t) for n, t in changed.items()),
+        *((n, "BadSignature", t) for n, t in unsigned.items()),
+    ]
     valid = {"header": _header().encode().hex(), "key": GATEWAY.key.hex(), "origin": ORIGIN, "text": text}
     return {"valid": [valid], "must_reject": [{"name": n, "error": e, "text": t} for n, e, t in rows]}
 
@@ -169,7 +183,9 @@ def acknowledgements() -> dict[str, Any]:
     several = (1, 40), (42, 42), (44, (1 << 53) - 1)
     acks = {
         "one statement": ack.Acknowledgement(TOMATO.kid, ((2, 2),), (), b""),
-        "runs, a refusal and a checkpoint": ack.Acknowledgement(TOMATO.kid, several, ((41, "BadSignature"),), checkpoint),
+        "runs, a refusal and a checkpoint": ack.Acknowledgement(
+            TOMATO.kid, several, ((41, "BadSignature"),), checkpoint
+        ),
         "nothing yet": ack.Acknowledgement(CELLAR.kid, (), (), checkpoint),
         "16 runs and 16 refusals": ack.Acknowledgement(
             TOMATO.kid,
@@ -241,5 +257,8 @@ def _wrong_acks() -> list[dict[str, str]]:
         "by the operator": made(right, signer=OPERATOR),
         "a bit flipped": whole[:-1] + bytes([whole[-1] ^ 1]),
     }
-    rows = [*((n, "EncodingError", b) for n, b in wrong.items()), *((n, "BadSignature", b) for n, b in unsigned.items())]
+    rows = [
+        *((n, "EncodingError", b) for n, b in wrong.items()),
+        *((n, "BadSignature", b) for n, b in unsigned.items()),
+    ]
     return [{"name": name, "error": error, "bytes": octets.hex()} for name, error, octets in rows]

@@ -29,7 +29,19 @@ def typed(kind: int, calldata: bytes, chain_id: int = CHAIN_ID) -> bytes:
     """A transaction of type 1, 2, 3 (with one blob) or 4."""
     prices = [10**9] if kind == 1 else [10**9, 2 * 10**9]
     tail = {3: [1, [_filler("blob", 32)]], 4: [[]]}.get(kind, [])
-    fields = [chain_id, 1, *prices, 25_000, _filler("to", 20), 0, calldata, [], *tail, 1, *(_filler(x, 32) for x in "rs")]
+    fields = [
+        chain_id,
+        1,
+        *prices,
+        25_000,
+        _filler("to", 20),
+        0,
+        calldata,
+        [],
+        *tail,
+        1,
+        *(_filler(x, 32) for x in "rs"),
+    ]
     return bytes([kind]) + rlp.encode(fields)
 
 

@@ -127,7 +127,11 @@ def beacon_vectors() -> dict[str, Any]:
         ("chain of 33 characters", [1, [["eip155:" + "1" * 33, 1, bytes(32), T0]]]),
         ("chain of bytes", [1, [[b"eip155:1", 1, bytes(32), T0]]]),
     ]
-    refused = [*((name, cbor.encode(value)) for name, value in rows), ("cut short", MESSAGE[:-1]), ("longer", MESSAGE + b"\0")]
+    refused = [
+        *((name, cbor.encode(value)) for name, value in rows),
+        ("cut short", MESSAGE[:-1]),
+        ("longer", MESSAGE + b"\0"),
+    ]
     return {
         "valid": valid,
         "must_reject": [{"name": n, "error": "EncodingError", "why": "form", "bytes": b.hex()} for n, b in refused],

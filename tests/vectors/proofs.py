@@ -263,7 +263,11 @@ def _trees() -> list[Case]:
         ("a hash altered", 5, replace(proof, rest=(_flip(proof.rest[0], 0),)).encode()),
         ("a statement at its neighbour's index", 5, moved.encode()),
         ("a statement beyond the tree", 5, far.encode()),
-        ("a statement of the node's that is not in the log", 5, replace(proof, statements=(first, second, (2, said))).encode()),
+        (
+            "a statement of the node's that is not in the log",
+            5,
+            replace(proof, statements=(first, second, (2, said))).encode(),
+        ),
         ("a revocation that is not in the log", 5, _with_revocation(log)),
     ]
 

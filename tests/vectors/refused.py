@@ -65,7 +65,11 @@ def _envelopes() -> list[Case]:
         ("tagged twice", "wrong shape", b"\xd2" + whole),
         ("length of the header in three bytes", "not shortest", encode_sign1(wide)),
         ("header not in a byte string", "wrong type", encode_sign1([{**HEADER, 15: CLAIMS}, {}, payload, signature])),
-        ("unprotected header with a kid", "unprotected", encode_sign1([protected, {4: TOMATO.kid}, payload, signature])),
+        (
+            "unprotected header with a kid",
+            "unprotected",
+            encode_sign1([protected, {4: TOMATO.kid}, payload, signature]),
+        ),
         ("unprotected header an array", "unprotected", encode_sign1([protected, [], payload, signature])),
         ("payload detached", "no payload", encode_sign1([protected, {}, None, signature])),
         ("payload as text", "wrong type", encode_sign1([protected, {}, "21", signature])),
@@ -97,8 +101,16 @@ def _headers() -> list[Case]:
         ("header with a byte left over", "trailing byte", make(header=Raw(encoded + b"\0"))),
         ("header empty", "missing header", make(header=Raw(b""))),
         ("header an array", "wrong type", make(header=Raw(b"\x80"))),
-        ("header keys unsorted", "unsorted keys", make(header=Raw(encode(Pairs(reversed([*HEADER.items(), (15, CLAIMS)])))))),
-        ("header key twice", "duplicate key", make(header=Raw(encode(Pairs([(1, -8), *HEADER.items(), (15, CLAIMS)]))))),
+        (
+            "header keys unsorted",
+            "unsorted keys",
+            make(header=Raw(encode(Pairs(reversed([*HEADER.items(), (15, CLAIMS)]))))),
+        ),
+        (
+            "header key twice",
+            "duplicate key",
+            make(header=Raw(encode(Pairs([(1, -8), *HEADER.items(), (15, CLAIMS)])))),
+        ),
         ("header without a length", "indefinite length", make(header=Raw(b"\xbf" + encoded[1:] + b"\xff"))),
     ]
 
@@ -107,14 +119,29 @@ def _claims() -> list[Case]:
     did = TOMATO.did
     other = "did:key:z6LS" + did[12:]
     values: list[tuple[str, str, int, list[Any]]] = [
-        ("iss", "did", 1, [did.replace("z", "z1", 1), other, did[:-1], did[:-1] + "0", did.upper(), did[8:], TOMATO.key]),
+        (
+            "iss",
+            "did",
+            1,
+            [did.replace("z", "z1", 1), other, did[:-1], did[:-1] + "0", did.upper(), did[8:], TOMATO.key],
+        ),
         ("sub", "name", 2, ["", "-tomato", "Tomato", "a" * 33, "tomato/1", "tomäto", 1]),
         ("iat", "range", 6, [-1, 1 << 40, fraction(-1, 17900000010), "1790000001", None]),
         ("nonce", "length", 10, [b"", bytes(15), bytes(17), "0123456789abcdef", None]),
         ("boot count", "range", 267, [-1, 1 << 32, True]),
-        ("chain", "range", -65537, [[0, bytes(32)], [1 << 53, bytes(32)], [-1, bytes(32)], [2, bytes(31)], [2, bytes(33)]]),
+        (
+            "chain",
+            "range",
+            -65537,
+            [[0, bytes(32)], [1 << 53, bytes(32)], [-1, bytes(32)], [2, bytes(31)], [2, bytes(33)]],
+        ),
         ("chain shape", "shape", -65537, [[2], [2, bytes(32), 0], [bytes(32), 2], 2, {0: 2, 1: bytes(32)}]),
-        ("clock", "range", -65538, [[5, 1, 60], [-1, 1, 60], [2, 1 << 32, 60], [2, 1, 1 << 32], [2, -1, 60], [2, 1, -1]]),
+        (
+            "clock",
+            "range",
+            -65538,
+            [[5, 1, 60], [-1, 1, 60], [2, 1 << 32, 60], [2, 1, 1 << 32], [2, -1, 60], [2, 1, -1]],
+        ),
         ("clock shape", "shape", -65538, [[2, 1], [2, 1, 60, 0], 2, [True, 1, 60], [2, None, 60]]),
         ("method", "range", -65539, [3, -1, "measured", False]),
     ]
@@ -223,7 +250,11 @@ def _records() -> list[Case]:
         ("time finer than milliseconds", "time", [{**RECORD, 6: fraction(-4, 1)}]),
         ("base time finer than milliseconds", "time", [{**RECORD, -3: fraction(-4, T0 * 10000)}]),
         ("time of text", "wrong type", [{**RECORD, 6: "1"}]),
-        ("record keys unsorted", "unsorted keys", [Pairs(reversed(sorted(RECORD.items(), key=lambda i: encode(i[0]))))]),
+        (
+            "record keys unsorted",
+            "unsorted keys",
+            [Pairs(reversed(sorted(RECORD.items(), key=lambda i: encode(i[0]))))],
+        ),
         ("label twice", "duplicate key", [Pairs([(0, "a"), (0, "b"), (2, 1), (-2, "tomato-1/"), (-3, T0)])]),
         ("pack without a length", "indefinite length", Raw(b"\x9f" + encode(RECORD) + b"\xff")),
         ("pack with a byte left over", "trailing byte", Raw(encode([RECORD]) + b"\0")),
@@ -240,7 +271,10 @@ def _node_bodies() -> list[Case]:
     long = "x" * 201
     cases: list[tuple[str, str, Any, Any]] = [
         ("kind unknown", "unknown kind", claims, {0: "pest"}),
-        *((f"kind {kind}, reserved", "unknown kind", claims, {0: kind, 1: 1}) for kind in ("rotation", "lot", "update")),
+        *(
+            (f"kind {kind}, reserved", "unknown kind", claims, {0: kind, 1: 1})
+            for kind in ("rotation", "lot", "update")
+        ),
         ("kind missing", "unknown kind", claims, without(gap, 0)),
         ("kind a number", "unknown kind", claims, {**gap, 0: 4}),
         ("body an array", "unknown kind", claims, []),
@@ -304,7 +338,12 @@ def _operator_bodies() -> list[Case]:
         ("enrolment of a node under no name", "name", claims, {**node, 3: ""}),
         ("enrolment of a gateway under a name", "origin", claims, {**gateway, 3: "hillside"}),
         ("enrolment of a gateway under another's origin", "origin", claims, {**gateway, 1: CELLAR.key}),
-        ("enrolment of a gateway with a site that is no name", "origin", claims, {**gateway, 3: ORIGIN.replace("h", "H")}),
+        (
+            "enrolment of a gateway with a site that is no name",
+            "origin",
+            claims,
+            {**gateway, 3: ORIGIN.replace("h", "H")},
+        ),
         ("enrolment of a gateway under a number", "origin", claims, {**gateway, 3: 7}),
         ("enrolment without a name", "missing label", claims, without(node, 3)),
         ("enrolment with a further label", "unknown label", claims, {**node, 4: 1}),
@@ -342,6 +381,4 @@ def cases() -> list[dict[str, str]]:
     groups = _envelopes, _headers, _claims, _numbers, _records, _node_bodies, _operator_bodies
     refused = [(row, "EncodingError") for group in groups for row in group()]
     refused += [(row, "BadSignature") for row in _signatures()]
-    return [
-        {"name": name, "error": error, "why": why, "bytes": octets.hex()} for (name, why, octets), error in refused
-    ]
+    return [{"name": name, "error": error, "why": why, "bytes": octets.hex()} for (name, why, octets), error in refused]

@@ -79,7 +79,9 @@ def _packs() -> list[dict[str, Any]]:
         _readings("numbers, times and names at their bounds", edges),
         _readings("256 records", [one, *({0: "air", 2: n} for n in range(255))], beacon=BEACON),
         _readings("8,192 bytes", _longest_text()),
-        _readings("largest counters", [one], seq=MAX_SEQ, boot_count=(1 << 32) - 1, clock=Clock(4, *[(1 << 32) - 1] * 2)),
+        _readings(
+            "largest counters", [one], seq=MAX_SEQ, boot_count=(1 << 32) - 1, clock=Clock(4, *[(1 << 32) - 1] * 2)
+        ),
         case("clock unset", TOMATO, unset),
         case("alg -19", TOMATO, says([one], method=MEASURED), cose.ED25519),
     ]

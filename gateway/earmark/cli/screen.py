@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
-from earmark.cli.words import clean
-from earmark.export import to_json
+from earmark.cli.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,6 +90,8 @@ class Screen:
     def document(self, value: dict[str, Any]) -> None:
         """Write the one JSON object, where JSON was asked for."""
         if self.as_json:
+            from earmark.export import to_json
+
             print(to_json(value))
 
     def error(self, where: str, message: str, **more: Any) -> None:

@@ -1,16 +1,57 @@
-"""Wi-Fi, NTP and TLS of the boards that have a radio.  Checked against the type stubs; not yet run on hardware."""
+"""What microcontroller boards with Wi-Fi share.  Checked against the type stubs; not yet run on hardware.
+
+Files lie on the internal flash's littlefs, where closing a file commits it and its name.  The clock is set by NTP as
+soon as the network is there; until then statements say that it is unset.
+"""
 
 import asyncio
+import os
+import ssl
 
+import machine
 import network
 import ntptime
-import ssl
-from clock import NTP
+
+from clock import NTP, UNSET, Clock
+
+ROOT = "/earmark"
 
 _JOIN_S = 20
 _AGAIN_S = 10
 _NTP_EVERY_S = 21600
 _NTP_ERROR_S = 1
+
+
+class _Sync:
+    """littlefs commits a file and its directory entry together."""
+
+    def file(self, stream):
+        """Commit what was written."""
+        stream.flush()
+
+    def folder(self, path):
+        """Nothing is left to do."""
+
+
+SYNC = _Sync()
+urandom = os.urandom
+
+
+def lock(path):
+    """Nothing else runs here."""
+
+
+def clock(settings):
+    """Unset until NTP has answered."""
+    return Clock(UNSET, 0)
+
+
+async def feed_watchdog(timeout_ms):
+    """Feed the watchdog from a task of its own: whatever the network does, only a stuck loop resets the board."""
+    dog = machine.WDT(timeout=timeout_ms)
+    while True:
+        dog.feed()
+        await asyncio.sleep(1)
 
 
 async def keep_network(settings, clock, say):
@@ -61,7 +102,7 @@ def _set_clock(settings, clock, say):
 def tls(settings):
     """An SSLContext that checks the broker's certificate against `ca` (DER); the clock must be set by then."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the stubs lack it
     with open(settings["ca"], "rb") as stream:
         context.load_verify_locations(stream.read())
     if settings["certificate"]:

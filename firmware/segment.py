@@ -1,0 +1,65 @@
+"""One file of the outbox: what is in it, and what is left of it after a power cut or on worn flash."""
+
+import record
+
+_LONGEST = record.MAX_HEADER + 8192
+
+
+class Segment:
+    """A file of records: its name, its first and last seq, and the bytes of it that count."""
+
+    def __init__(self, name, first):
+        self.name = name
+        self.first = first
+        self.last = first - 1
+        self.size = 0
+
+
+class Found:
+    """What a segment holds.
+
+    `head` is (seq, entry) of its last record and None if it has none, `mark` that record's; `gaps` [(seq, (first,
+    last))] of its gap statements; `lost` the runs [(first, last)] of statements that are damaged or missing; `wounds`
+    [(offset, size)] of bytes that are no record, the last of which a power cut explains if `torn`.
+    """
+
+    def __init__(self, name):
+        self.segment = Segment(name, 0)
+        self.head = None
+        self.mark = b""
+        self.gaps = []
+        self.lost = []
+        self.wounds = []
+        self.torn = False
+
+    def wound(self, offset, size):
+        """Note bytes that are no record."""
+        self.wounds.append((offset, size))
+
+    def add(self, record, sound):
+        """Note a record and whether its statement is what was stored."""
+        part = self.segment
+        if self.head is None:
+            part.first = record.seq
+        elif record.seq > part.last + 1:
+            self.lost.append((part.last + 1, record.seq - 1))
+        if not sound:
+            self.lost.append((record.seq, record.seq))
+        if record.gap:
+            self.gaps.append((record.seq, record.gap))
+        part.last = record.seq
+        part.size = record.end
+        self.head = (record.seq, record.entry)
+        self.mark = record.mark
+
+
+def recover(folder, name):
+    """Read a segment through, one statement in memory at a time."""
+    found = Found(name)
+    length = folder.size(name)
+    for each in record.walk(folder, name, length, found.wound):
+        found.add(each, record.statement(folder, name, each) is not None)
+    if found.wounds:
+        offset, size = found.wounds[-1]
+        found.torn = offset + size == length and size <= _LONGEST
+    return found

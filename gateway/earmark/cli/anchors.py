@@ -1,0 +1,186 @@
+"""`earmark anchor status` and `now`."""
+
+import argparse
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from earmark.anchor.devchain import DEVELOPMENT_CHAIN
+from earmark.anchoring import is_overdue, plan
+from earmark.block import decode_header
+from earmark.cli.farms import farm_of, reading
+from earmark.cli.screen import Screen
+from earmark.cli.words import count, span, utc
+from earmark.config import DEVELOPMENT, AnchorSettings, Farm
+from earmark.errors import ConfigError, EarmarkError
+from earmark.evidence import EVM, check_evm
+from earmark.export import iso, iso_ms
+from earmark.store import CLOSED, AnchorRow, Store
+from earmark.store.sqlite import SqliteStore
+
+NEXT = {
+    "planned": "to be signed",
+    "signed": "on disk, to be sent",
+    "broadcast": "sent, waiting for a block",
+    "mined": "in a block, waiting until that is final",
+    "final": "final",
+    "failed": "given up",
+}
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of either: only the common ones."""
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Show or plan."""
+    farm = farm_of(args)
+    return _status(farm, screen) if args.command == "anchor status" else _now(farm, screen)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """One target: its newest row, its newest final row, and its settings where it has any still."""
+
+    target: str
+    settings: AnchorSettings | None
+    newest: AnchorRow | None
+    final: AnchorRow | None
+
+
+def _targets(farm: Farm, store: Store) -> list[_State]:
+    settings = {_chain(anchor): anchor for anchor in farm.config.anchor}
+    rows: dict[str, list[AnchorRow]] = {name: [] for name in settings}
+    for row in store.anchor_rows():
+        rows.setdefault(row.target, []).append(row)
+    states = []
+    for name, those in rows.items():
+        final = [row for row in those if row.state == "final"]
+        states.append(_State(name, settings.get(name), those[-1] if those else None, final[-1] if final else None))
+    return states
+
+
+def _chain(settings: AnchorSettings) -> str:
+    return DEVELOPMENT_CHAIN if settings.chain == DEVELOPMENT else settings.chain
+
+
+def _status(farm: Farm, screen: Screen) -> int:
+    now_ms = time.time_ns() // 1_000_000
+    with reading(farm) as store:
+        targets = [_describe(state, store, now_ms) for state in _targets(farm, store)]
+        newest, size = store.newest_block(), store.size()
+    running = _is_running(farm)
+    sealed = newest.size if newest else 0
+    screen.say(f"{count(size, 'leaf', 'leaves')} in the log, {sealed:,} of them in {_blocks(newest)}.")
+    if not targets:
+        screen.say("No [[anchor]] is set in earmark.toml: nothing shows a stranger when these blocks existed.")
+    for target in targets:
+        _tell(target, now_ms, screen)
+    if targets and not running:
+        screen.say("No gateway runs here, so no anchor moves on: `earmark run`.", style="yellow")
+    screen.document(
+        {"size": size, "sealed": sealed, "block": newest.height if newest else None, "running": running, "targets": targets}
+    )
+    return 0
+
+
+def _blocks(newest: Any) -> str:
+    return "no block yet" if newest is None else count(newest.height + 1, "block")
+
+
+def _describe(state: _State, store: Store, now_ms: int) -> dict[str, Any]:
+    settings, row = state.settings, state.newest
+    if row is None:
+        current = None
+    else:
+        overdue = settings is not None and is_overdue(row, round(settings.overdue_s), now_ms)
+        current = {
+            "block": row.height,
+            "state": row.state,
+            "reference": row.reference or None,
+            "reason": row.reason or None,
+            "since": iso_ms(row.changed_at_ms),
+            "since_ms": row.changed_at_ms,
+            "planned_at": iso_ms(row.planned_at_ms),
+            "attempts": row.attempts,
+            "overdue": overdue,
+        }
+    return {
+        "chain": state.target,
+        "development": state.target == DEVELOPMENT_CHAIN,
+        "configured": settings is not None,
+        "overdue_s": settings.overdue_s if settings else None,
+        "current": current,
+        "anchored": _anchored(state.final, store) if state.final else None,
+    }
+
+
+def _anchored(row: AnchorRow, store: Store) -> dict[str, Any]:
+    block = store.block(row.height)
+    size = decode_header(block.header).size if block else 0
+    found: dict[str, Any] = {"block": row.height, "leaves": size, "reference": row.reference or None}
+    if row.kind == EVM:
+        chain_block = check_evm(row.target, row.evidence, row.block_hash)
+        found |= {"chain_block": chain_block.number, "chain_block_hash": "0x" + chain_block.hash.hex()}
+        found |= {"chain_block_time": iso(chain_block.time_s), "chain_block_time_s": chain_block.time_s}
+    return found
+
+
+def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
+    worth = " (development chain: worth nothing)" if target["development"] else ""
+    left = "" if target["configured"] else " (no longer in earmark.toml)"
+    screen.heading(f"{target['chain']}{worth}{left}")
+    anchored, current = target["anchored"], target["current"]
+    if anchored is None:
+        screen.say("nothing is anchored for good yet", indent=2)
+    else:
+        screen.say(f"anchored for good: {count(anchored['leaves'], 'leaf', 'leaves')}, up to block {anchored['block']}", indent=2)
+        if "chain_block" in anchored:
+            screen.say(f"in its block {anchored['chain_block']} of {utc(anchored['chain_block_time_s'])}", indent=2)
+            screen.copyable(anchored["chain_block_hash"], indent=4)
+    if current and current["state"] != "final":
+        since = span(max(0, now_ms - current["since_ms"]) / 1000)
+        screen.say(f"block {current['block']}: {current['state']} for {since}, {NEXT.get(current['state'], '')}", indent=2)
+        if current["reason"]:
+            screen.say(f"waits because: {current['reason']}", indent=4)
+        if current["overdue"]:
+            screen.say(f"OVERDUE: not final after {span(target['overdue_s'])}", indent=4, style="yellow")
+
+
+def _now(farm: Farm, screen: Screen) -> int:
+    if not farm.config.anchor:
+        raise ConfigError(f"{farm.folder / 'earmark.toml'} has no [[anchor]]: there is nowhere to anchor to")
+    store = SqliteStore(farm.database)
+    try:
+        newest, size = store.newest_block(), store.size()
+        if newest is None:
+            raise EarmarkError("no block is sealed yet: start the gateway with `earmark run`, it seals one within seconds")
+        now_ms = time.time_ns() // 1_000_000
+        planned = [(_chain(anchor), plan(store, _chain(anchor), EVM, now_ms)) for anchor in farm.config.anchor]
+        rows = {name: store.anchor_rows(name) for name, _ in planned}
+    finally:
+        store.close()
+    running = _is_running(farm)
+    targets = [_outcome(name, made, rows[name], newest.height) for name, made in planned]
+    for target in targets:
+        screen.say(f"{target['chain']}: {target['words']}")
+    if size > newest.size:
+        screen.say(f"{count(size - newest.size, 'leaf', 'leaves')} came after that block and wait for the next one.")
+    screen.say("The running gateway carries it out." if running else "No gateway runs here: `earmark run` carries it out.")
+    screen.document({"block": newest.height, "leaves": newest.size, "running": running, "targets": targets})
+    return 0
+
+
+def _outcome(name: str, made: AnchorRow | None, rows: list[AnchorRow], height: int) -> dict[str, Any]:
+    if made:
+        words, block = f"block {height} is planned", height
+    else:
+        row = next((row for row in rows if row.state not in CLOSED), rows[-1])
+        block = row.height
+        words = f"block {block} is {row.state} already" + ("" if row.state in CLOSED else "; one is under way at a time")
+    return {"chain": name, "planned": made is not None, "block": block, "words": words}
+
+
+def _is_running(farm: Farm) -> bool:
+    with farm.lock() as is_ours:
+        return not is_ours

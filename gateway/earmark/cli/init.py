@@ -1,0 +1,152 @@
+"""`earmark init`: a new farm."""
+
+import argparse
+import json
+import shlex
+from pathlib import Path
+
+from earmark import cose, operator
+from earmark.broker import GATEWAY_USER, NODE_USER
+from earmark.cli.arguments import a_port
+from earmark.cli.farms import folder_of
+from earmark.cli.screen import Screen
+from earmark.config import DEVELOPMENT, BrokerSettings, Farm, LogSettings, create_farm
+from earmark.errors import ConfigError
+from earmark.mqtt import parse_url
+
+_HEAD = """\
+# The settings of this farm. What is not set here has the default that docs/operating.md names.
+
+[farm]
+site = {site}                 # in topics and in the log's origin: not to be changed later
+"""
+_EMBEDDED = """
+[broker]
+listen = {listen}             # address that the embedded broker listens on
+port = {port}
+# embedded = false            # to use a broker of your own at `url` instead:
+# url = "mqtts://broker.example:8883"
+# user = "gateway"            # its password stands in keys/broker.json under `gateway`
+# authority = "broker-ca.pem" # the authority that signed its certificate; needed with mqtts
+"""
+_OWN = """
+[broker]
+embedded = false
+url = {url}
+user = {user}                 # its password stands in keys/broker.json under `gateway`
+{authority}                   # the authority that signed its certificate; needed with mqtts
+"""
+_TAIL = """
+[log]
+seal_every_s = {seal_every_s}           # a block is sealed this long after the first unsealed statement
+seal_after = {seal_after}             # or as soon as this many statements are unsealed
+"""
+_ANCHOR = """
+# Where block hashes are anchored. Without an [[anchor]] blocks are signed, but nothing shows when they existed.
+# [[anchor]]
+# chain = "eip155:1"
+# rpc_file = "keys/rpc-url"   # a file with the URL of the chain's JSON-RPC endpoint
+# key_file = "keys/anchor.key" # a file with the private key (hex) of an account with little in it
+# every_s = 3600
+# fee_cap_gwei = 30
+"""
+_DEVELOPMENT = """
+# A chain in the gateway's own process, to try things out: an anchor on it is worth nothing to anybody.
+[[anchor]]
+chain = "development"
+every_s = 60
+"""
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `init`."""
+    parser.add_argument("dir", metavar="DIR", nargs="?", type=Path, help="the new farm's folder (default: as --farm)")
+    parser.add_argument("--farm", metavar="DIR", type=Path, help="another way to name the folder")
+    parser.add_argument("--site", required=True, metavar="NAME", help="the site's name: 1 to 32 of a-z, 0-9 and -")
+    parser.add_argument("--port", type=a_port, default=BrokerSettings().port, help="broker's port (default: 1883)")
+    parser.add_argument(
+        "--listen", metavar="ADDR", default=BrokerSettings().listen, help="broker's address (default: all)"
+    )
+    parser.add_argument("--broker", metavar="URL", help="use this broker instead: mqtt://host:port, mqtts:// with TLS")
+    parser.add_argument("--user", default="", help="the user there (with --broker)")
+    parser.add_argument("--authority", metavar="FILE", default="", help="PEM file of its authority (with mqtts://)")
+    parser.add_argument("--anchor", choices=[DEVELOPMENT], help="add the built-in chain, which is worth nothing")
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Make the farm and say what comes next."""
+    folder = args.dir or folder_of(args)
+    farm = create_farm(folder, _settings(args), (GATEWAY_USER, NODE_USER))
+    operator.found(farm)
+    _tell(farm, screen)
+    screen.document(
+        {
+            "farm": str(folder),
+            "site": farm.config.farm.site,
+            "operator": cose.did(farm.operator_key()),
+            "gateway": farm.signer("gateway").did,
+            "broker": farm.config.broker.url or f"mqtt://{farm.config.broker.listen}:{farm.config.broker.port}",
+            "anchors": [anchor.chain for anchor in farm.config.anchor],
+        }
+    )
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> str:
+    if args.broker:
+        is_tls = parse_url(args.broker)[2]
+        if is_tls and not args.authority:
+            raise ConfigError("mqtts:// needs --authority FILE, the authority that signed the broker's certificate")
+        authority = f"authority = {_quoted(args.authority)}" if args.authority else '# authority = "broker-ca.pem"'
+        broker = _OWN.format(url=_quoted(args.broker), user=_quoted(args.user), authority=authority)
+    elif args.user or args.authority:
+        raise ConfigError("--user and --authority are for a broker of your own: name it with --broker")
+    else:
+        broker = _EMBEDDED.format(listen=_quoted(args.listen), port=args.port)
+    log = LogSettings()
+    head = _HEAD.format(site=_quoted(args.site))
+    tail = _TAIL.format(seal_every_s=round(log.seal_every_s), seal_after=log.seal_after)
+    return head + broker + tail + (_DEVELOPMENT if args.anchor else _ANCHOR)
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML string; what JSON leaves unescaped and TOML refuses is refused when the settings are read back."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _tell(farm: Farm, screen: Screen) -> None:
+    config, folder = farm.config, str(farm.folder)
+    screen.say(f"The farm {config.farm.site} is in {folder}.")
+    screen.heading("Your did, which buyers check your proofs against")
+    screen.copyable(cose.did(farm.operator_key()))
+    screen.say("Also in operator.did. Give it to buyers yourself; a proof file never carries the trust.", indent=2)
+    screen.heading("Your keys")
+    screen.say(
+        f"{farm.folder / 'keys' / 'operator.key'} enrols and revokes nodes, and nobody can replace it: copy it to a "
+        "medium that you keep offline. gateway.key beside it signs blocks; broker.json holds the broker's passwords.",
+        indent=2,
+    )
+    screen.heading("Anchors")
+    screen.say(_on_anchors(farm), indent=2)
+    screen.heading("Next")
+    at = "" if folder == "." else f" --farm {shlex.quote(folder)}"
+    steps = [
+        (f"earmark run{at}", "start the gateway"),
+        (f"earmark node simulate{at}", "try it with a node on this machine"),
+        (f"earmark node enroll DID NAME{at}", "let a node in"),
+    ]
+    for step, does in steps:
+        screen.copyable(step)
+        screen.say(does, indent=6, style="dim")
+
+
+def _on_anchors(farm: Farm) -> str:
+    if farm.config.anchor:
+        return (
+            "The development chain lives in the gateway's own process. It shows how anchoring works, and is worth "
+            "nothing to a buyer: anybody who holds its file can rewrite it."
+        )
+    return (
+        "None is set: blocks are signed, but not anchored, so nothing shows a stranger when they existed. "
+        "Set an [[anchor]] in earmark.toml when you want that; what is in the log by then is covered too."
+    )

@@ -1,0 +1,125 @@
+"""`earmark node list`: the nodes, what they said last, and the keys that wait to be enrolled."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from earmark import cose
+from earmark.cli.farms import farm_of, reading
+from earmark.cli.screen import Screen
+from earmark.cli.words import count, span, utc
+from earmark.errors import UnknownNode
+from earmark.export import iso_ms
+from earmark.log import load_registry
+from earmark.registry import Enrolment
+from earmark.statement import METHODS, decode
+from earmark.store import Chain, Store
+
+LOOK_BACK = 64
+"""How many of a node's newest statements are looked at to find readings among them."""
+
+_MOST_WAITING = 10_000
+_MOST_HOLES = 5
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `node list`: only the common ones."""
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """List the nodes."""
+    farm = farm_of(args)
+    with reading(farm) as store:
+        registry = load_registry(store, farm.operator_key())
+        nodes = [describe_node(store, node) for node in registry.nodes()]
+        waiting = unknown_keys(store)
+    for node in nodes:
+        _tell(node, screen)
+    if not nodes:
+        screen.say("No node is enrolled yet: `earmark node enroll DID NAME`.")
+    if waiting:
+        screen.heading("Keys that wait: if they are yours, enrol them")
+    for key in waiting:
+        screen.say(f"{count(key['statements'], 'statement')} held:", indent=2)
+        screen.copyable(f"earmark node enroll {key['did']} {key['name']}", indent=4)
+    screen.document({"nodes": nodes, "waiting": waiting})
+    return 0
+
+
+def describe_node(store: Store, node: Enrolment) -> dict[str, Any]:
+    """Return what the log says of a node."""
+    chain = store.chain(node.key, node.name)
+    runs = chain.runs if chain else ()
+    newest = store.find(chain.id, runs[-1][1]) if chain and runs else None
+    received = next(store.statements(newest[0], newest[0] + 1))[1] if newest else None
+    method, newest_readings = _newest_readings(store, chain) if chain else (None, None)
+    gaps = holes(runs)
+    return {
+        "name": node.name,
+        "did": cose.did(node.key),
+        "enrolled_at": node.enrolled_at,
+        "revoked_at": node.revoked_at,
+        "reason": node.reason or None,
+        "last_seen": iso_ms(received) if received is not None else None,
+        "last_seen_ms": received,
+        "newest_seq": runs[-1][1] if runs else None,
+        "newest_leaf": newest[0] if newest else None,
+        "newest_readings_leaf": newest_readings,
+        "method": method,
+        "missing": sum(last - first + 1 for first, last in gaps),
+        "holes": [list(hole) for hole in gaps],
+    }
+
+
+def holes(runs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the (first, last) of the `seq` below the newest that are not in the log."""
+    ends = [0, *(last for _, last in runs)]
+    return [(end + 1, first - 1) for end, (first, _) in zip(ends, runs, strict=False) if first > end + 1]
+
+
+def unknown_keys(store: Store) -> list[dict[str, Any]]:
+    """Return the keys that nobody enrolled, with the name they go by and how much is held of them."""
+    found: dict[tuple[bytes, str], int] = {}
+    for row in store.quarantine_rows(held=True, limit=_MOST_WAITING):
+        if row.reason == UnknownNode.__name__:
+            found[row.key, row.sub] = found.get((row.key, row.sub), 0) + 1
+    return [{"did": cose.did(key), "name": name, "statements": held} for (key, name), held in sorted(found.items())]
+
+
+def _newest_readings(store: Store, chain: Chain) -> tuple[str | None, int | None]:
+    looked = 0
+    for first, last in reversed(chain.runs):
+        for seq in range(last, first - 1, -1):
+            found = store.find(chain.id, seq)
+            statement = decode(found[1]) if found else None
+            if found and statement and statement.method is not None:
+                return METHODS[statement.method], found[0]
+            looked += 1
+            if looked == LOOK_BACK:
+                return None, None
+    return None, None
+
+
+def _tell(node: dict[str, Any], screen: Screen) -> None:
+    screen.say(node["name"], style="bold")
+    screen.copyable(node["did"])
+    method = node["method"] or "no readings yet"
+    loud = method.upper() if method in ("modelled", "replayed") else method
+    if node["last_seen_ms"] is None:
+        screen.say(f"enrolled at leaf {node['enrolled_at']}; nothing heard yet", indent=2)
+    else:
+        ago = span(max(0, time.time() - node["last_seen_ms"] / 1000))
+        screen.say(f"{loud}; last seen {utc(node['last_seen_ms'] // 1000)}, {ago} ago", indent=2)
+        screen.say(f"enrolled at leaf {node['enrolled_at']}; newest seq {node['newest_seq']:,}; {_hole_words(node)}", indent=2)
+    if node["revoked_at"] is not None:
+        screen.say(f"REVOKED at leaf {node['revoked_at']}: {node['reason']}", indent=2, style="yellow")
+
+
+def _hole_words(node: dict[str, Any]) -> str:
+    gaps = node["holes"]
+    if not gaps:
+        return "no holes"
+    shown = ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in gaps[:_MOST_HOLES])
+    more = f" and {len(gaps) - _MOST_HOLES} more" if len(gaps) > _MOST_HOLES else ""
+    return f"{node['missing']:,} missing: seq {shown}{more}"

@@ -1,0 +1,120 @@
+"""`earmark node enroll` and `revoke`: what the operator signs."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from earmark import cose, operator
+from earmark.cli.arguments import a_reason
+from earmark.cli.farms import farm_of, reading
+from earmark.cli.parser import UsageError
+from earmark.cli.screen import Screen
+from earmark.cli.words import count
+from earmark.config import Farm
+from earmark.errors import ConfigError, EncodingError, UnknownNode
+from earmark.statement import check_name
+
+IDENTITY = "identity"
+"""The file in which the node firmware keeps its seed and its public key, 32 bytes each."""
+
+SETTLE_S = 10.0
+_MOST_HELD = 100_000
+_ALWAYS_MS = 1 << 62
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of one of the two."""
+    if command == "node enroll":
+        parser.usage = "earmark node enroll [--farm DIR] [--json] (DID NAME | --dir NODE_FOLDER [NAME])"
+        parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
+        parser.add_argument(
+            "--dir",
+            metavar="NODE_FOLDER",
+            type=Path,
+            help="take the key from a node's folder on this machine, and the name from its node.json",
+        )
+    else:
+        parser.add_argument("name", metavar="NAME", help="the node's name")
+        parser.add_argument("--reason", required=True, type=a_reason, help="why, for everybody to read")
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Sign the statement and say where it stands."""
+    farm = farm_of(args)
+    if args.command == "node enroll":
+        _enrol(farm, *_who(args), screen)
+    else:
+        leaf = operator.revoke(farm, args.name, args.reason)
+        screen.say(f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on.")
+        screen.say("What it said before stays, and stays provable. A new key may be enrolled under the same name.")
+        screen.document({"name": args.name, "revoked_at": leaf, "reason": args.reason})
+    return 0
+
+
+def _who(args: argparse.Namespace) -> tuple[bytes, str]:
+    try:
+        if args.dir:
+            given = args.who or [_name_in(args.dir)]
+            if len(given) == 1:
+                return _key_in(args.dir), check_name(given[0])
+        elif len(args.who) == 2:
+            return cose.key_of(args.who[0]), check_name(args.who[1])
+    except EncodingError as error:
+        raise UsageError("earmark node enroll", str(error)) from error
+    raise UsageError("earmark node enroll", "give a did and a name, or --dir with a node's folder")
+
+
+def _key_in(folder: Path) -> bytes:
+    """Return the public half of a node's key file; the private half is not read."""
+    path = folder / IDENTITY
+    try:
+        with path.open("rb") as file:
+            file.seek(32)
+            key = file.read(33)
+    except OSError as error:
+        raise ConfigError(
+            f"no node's key in {folder} ({error.strerror}): `python firmware/main.py --dir {folder} --identity` makes one"
+        ) from error
+    if not cose.is_point(key):
+        raise ConfigError(f"{path} is damaged: it does not hold a seed and its public key")
+    return key
+
+
+def _name_in(folder: Path) -> str:
+    path = folder / "node.json"
+    try:
+        name = json.loads(path.read_text())["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} names no node: give the name as well") from error
+    return str(name)
+
+
+def _enrol(farm: Farm, key: bytes, name: str, screen: Screen) -> None:
+    with reading(farm) as store:
+        held = [row.entry for row in store.due(UnknownNode.__name__, key, _ALWAYS_MS, _MOST_HELD)]
+    leaf = operator.enrol(farm, key, name)
+    admitted, refused, waiting = _follow(farm, held)
+    screen.say(f"{name} is enrolled at leaf {leaf}; from there on the log takes what this key signs:")
+    screen.copyable(cose.did(key))
+    if held:
+        screen.say(f"Of {count(len(held), 'held statement')} {admitted:,} went into the log.")
+    if refused:
+        screen.say(f"{refused:,} were refused; `earmark log quarantine` says why.")
+    if waiting:
+        screen.say(f"{waiting:,} still wait; `earmark log quarantine --held` says for what.")
+    counts = {"admitted": admitted, "refused": refused, "held": waiting}
+    screen.document({"name": name, "did": cose.did(key), "enrolled_at": leaf} | counts)
+
+
+def _follow(farm: Farm, entries: list[bytes]) -> tuple[int, int, int]:
+    """Return how many of the held statements were admitted, refused, and wait, once a running gateway has tried them."""
+    deadline = time.monotonic() + SETTLE_S
+    with reading(farm, live=True) as store:
+        while True:
+            left = [row for entry in entries if (row := store.quarantined(entry))]
+            untried = [row for row in left if row.reason == UnknownNode.__name__]
+            if not untried or time.monotonic() > deadline:
+                held = sum(row.held for row in left)
+                return len(entries) - len(left), len(left) - held, held
+            time.sleep(0.05)

@@ -1,0 +1,111 @@
+"""The commands and how their arguments are read; a command's module is imported only when that command is called."""
+
+import argparse
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from earmark import __version__
+
+COMMANDS = {
+    "demo": ("earmark.cli.wired", "run the whole way of a reading on this machine, from sensor to checked proof"),
+    "init": ("earmark.cli.init", "make a farm: its keys, its settings and an empty log"),
+    "run": ("earmark.cli.run", "run the gateway: broker, log, blocks and anchors"),
+    "node enroll": ("earmark.cli.nodes", "let a node's statements into the log"),
+    "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
+    "node revoke": ("earmark.cli.nodes", "end a node's key for good"),
+    "node simulate": ("earmark.cli.wired", "run nodes on this machine with the real firmware"),
+    "log check": ("earmark.cli.logcheck", "recompute the whole log from the stored statements"),
+    "log export": ("earmark.cli.logs", "write the log as JSON lines, CSV or COSE"),
+    "log list": ("earmark.cli.logs", "show the newest statements"),
+    "log quarantine": ("earmark.cli.logs", "show what was not let into the log, why, and what to do"),
+    "anchor status": ("earmark.cli.anchors", "show how far the log is anchored"),
+    "anchor now": ("earmark.cli.anchors", "plan an anchor of the newest block now"),
+    "prove": ("earmark.cli.prove", "write a proof file that anyone can check"),
+    "check": ("earmark.cli.check", "check a proof file, offline, against the operator's did"),
+    "unpack": ("earmark.cli.unpack", "take a proof file apart into standard files"),
+}
+"""Every command: the module with its `add_arguments(command, parser)` and `run(args, screen)`, and what it does."""
+
+GROUPS = {"node": "enrol, list and revoke nodes", "log": "check and show the log", "anchor": "anchors in public chains"}
+
+_EPILOG = "Exit status: 0 it holds or is done, 1 it does not hold, 2 called wrongly, 3 could not run."
+
+
+class UsageError(Exception):
+    """The command was called wrongly; `command` is what was called."""
+
+    def __init__(self, command: str, message: str) -> None:
+        super().__init__(f"{message}; see `{command} --help`")
+        self.command = command
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises `UsageError` and, of a command, asks the command's module for the arguments when it is used."""
+
+    def __init__(self, *, command: str = "", **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+        self._command = command
+
+    def fill(self) -> None:
+        """Import the command's module and take its arguments, once."""
+        if not self._command:
+            return
+        command, self._command = self._command, ""
+        module = importlib.import_module(COMMANDS[command][0])
+        module.add_arguments(command, self)
+        _add_common(self, command)
+        self.set_defaults(run=module.run, command=command)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, with the command's own arguments."""
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UsageError`."""
+        raise UsageError(self.prog, message)
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands, none of them imported yet."""
+    parser = Parser(
+        prog="earmark",
+        description="Provenance for sensor data, signed at the sensor and checked by anyone.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"earmark {__version__}")
+    top = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="first")
+    groups: dict[str, Any] = {}
+    for command, (_, does) in COMMANDS.items():
+        group, _, word = command.rpartition(" ")
+        if group and group not in groups:
+            made = top.add_parser(group, help=GROUPS[group], description=GROUPS[group].capitalize() + ".")
+            groups[group] = made.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="second")
+        into = groups[group] if group else top
+        into.add_parser(word, command=command, help=does, description=does.capitalize() + ".", epilog=_EPILOG)
+    return parser
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, Parser]]:
+    """Give (name, parser) of every command below a parser, each filled."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                if child._command:
+                    name = child._command
+                    child.fill()
+                    yield name, child
+                yield from parsers(child)
+
+
+def _add_common(parser: argparse.ArgumentParser, command: str) -> None:
+    if command not in ("init", "demo", "check", "unpack"):
+        parser.add_argument(
+            "--farm",
+            metavar="DIR",
+            type=Path,
+            help="the farm's folder (default: the environment's EARMARK_FARM, else the current folder)",
+        )
+    parser.add_argument("--json", action="store_true", help="write one JSON object to stdout, and nothing else there")

@@ -1,0 +1,131 @@
+"""node.json: defaults filled in, and everything wrong refused by name."""
+
+import json
+
+import scratch
+import unittest_mini as unittest
+
+import identity
+import settings
+from clock import HOST, Clock
+
+KEY = bytes(range(32))
+GOOD = {
+    "site": "farm",
+    "name": "node-1",
+    "gateway_key": identity.did(KEY),
+    "broker": {"host": "127.0.0.1"},
+    "sensors": [{"driver": "modelled"}],
+}
+
+
+def with_change(**changes):
+    given = dict(GOOD)
+    given.update(changes)
+    return given
+
+
+class Check(unittest.TestCase):
+    def refused(self, given):
+        with self.assertRaises(settings.SettingsError) as raised:
+            settings.check(given)
+        return str(raised.exception)
+
+    def test_defaults(self):
+        complete = settings.check(GOOD)
+        self.assertEqual(complete["gateway_key"], KEY)
+        self.assertEqual(complete["interval_s"], 60)
+        self.assertEqual((complete["broker"]["port"], complete["broker"]["keepalive_s"]), (1883, 30))
+        self.assertEqual(set(complete), set(settings.TABLE))
+        secure = settings.check(with_change(broker={"host": "b", "tls": {"ca": "ca.pem"}}))
+        self.assertEqual(secure["broker"]["port"], 8883)
+        self.assertEqual(settings.check(with_change(gateway_key=KEY.hex()))["gateway_key"], KEY)
+
+    def test_every_missing_setting_is_named(self):
+        for name in GOOD:
+            given = dict(GOOD)
+            del given[name]
+            self.assertTrue("missing setting " + name in self.refused(given))
+        self.assertTrue("missing setting broker.host" in self.refused(with_change(broker={})))
+        self.assertTrue("missing setting broker.tls.ca" in self.refused(with_change(broker={"host": "b", "tls": {}})))
+
+    def test_every_unknown_setting_is_named(self):
+        self.assertTrue("unknown setting intervall_s" in self.refused(with_change(intervall_s=5)))
+        self.assertTrue("unknown setting broker.prot" in self.refused(with_change(broker={"host": "b", "prot": 1})))
+
+    def test_every_wrong_value_is_named(self):
+        did = GOOD["gateway_key"]
+        for name, values in (
+            ("site", ("", "Farm", "-farm", "a" * 33, "a b", 5, None)),
+            ("name", ("", "nöde", "a/b")),
+            ("gateway_key", ("", "ab", 5, KEY.hex()[:-1], "zz" * 32, did[:-1], did + "1", "did:key:zO0", "did:web:x")),
+            ("interval_s", (0, -1, 1.5, "60", True, None)),
+            ("clock_error_s", (-1, 2**32, 0.5)),
+            ("segment_bytes", (100, 10**9)),
+            ("sensors", ({}, "modelled", [{}] * 33)),
+        ):
+            for value in values:
+                said = self.refused(with_change(**{name: value}))
+                self.assertTrue(name in said, "%s: %r" % (said, value))
+        for name, values in (
+            ("port", (-1, 65536, "1883")),
+            ("keepalive_s", (0, 65536)),
+            ("retry_s", (5, [1], [2, 1], [0, 1])),
+            ("tls", ("yes",)),
+        ):
+            for value in values:
+                said = self.refused(with_change(broker={"host": "b", name: value}))
+                self.assertTrue("broker." + name in said, "%s: %r" % (said, value))
+        self.assertTrue("node.json" in self.refused([]))
+
+
+class Sensors(unittest.TestCase):
+    def make(self, *entries):
+        return settings.make_sensors(settings.check(with_change(sensors=list(entries))), Clock(HOST, 1))
+
+    def test_made_with_their_names(self):
+        made = self.make({"driver": "modelled"}, {"driver": "modelled", "name": "north", "prefix": "north/"})
+        self.assertEqual([sensor.name for sensor in made], ["modelled", "north"])
+
+    def test_refused_by_place_and_name(self):
+        for entry, named in (
+            ({}, "driver"),
+            ({"driver": "os"}, "sensors[0].driver"),
+            ({"driver": "modelled", "sed": 1}, "sensors[0].sed"),
+            ({"driver": "modelled", "seed": "x"}, "seed"),
+            ({"driver": "modelled", "name": "Big"}, "sensors[0].name"),
+            ({"driver": "modelled", "prefix": "a b"}, "a b"),
+            ({"driver": "replay"}, "sensors[0].columns"),
+            (5, "sensors[0]"),
+        ):
+            with self.assertRaises(settings.SettingsError) as raised:
+                self.make(entry)
+            self.assertTrue(named in str(raised.exception), "%s" % raised.exception)
+        with self.assertRaises(settings.SettingsError) as raised:
+            self.make({"driver": "modelled"}, {"driver": "modelled"})
+        self.assertTrue("temperature" in str(raised.exception))
+
+
+class Load(unittest.TestCase):
+    def setUp(self):
+        self.path = scratch.folder()
+
+    def tearDown(self):
+        scratch.remove(self.path)
+
+    def test_files(self):
+        at = self.path + "/node.json"
+        with self.assertRaises(settings.SettingsError):
+            settings.load(at)
+        for content in ("", "{", "[1]"):
+            with open(at, "w") as stream:
+                stream.write(content)
+            with self.assertRaises(settings.SettingsError):
+                settings.load(at)
+        with open(at, "w") as stream:
+            stream.write(json.dumps(GOOD))
+        self.assertEqual(settings.load(at)["site"], "farm")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,149 @@
+"""Proof files: the pinned ones, and every bit of one."""
+
+import hashlib
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark import cbor, cose, proof
+from earmark.errors import ProofError
+from earmark.evidence import ChainBlock
+from pinned import named, vectors
+
+PROOFS = vectors("proof")
+CHUNKS = 24
+
+
+def arguments(row: dict[str, Any]) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
+    blocks = [(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]]
+    return bytes.fromhex(row["bytes"]), cose.key_of(row["operator"]), blocks
+
+
+SMALL, OPERATOR, BLOCKS = arguments(PROOFS["valid"][0])
+BODY: bytes = cbor.decode(SMALL)[2]
+
+
+def wrapped(body: bytes) -> bytes:
+    return cbor.encode([proof.MAGIC, hashlib.sha256(body).digest(), body])
+
+
+@pytest.mark.parametrize("row", **named(PROOFS["valid"]))
+def test_valid_proofs(row: dict[str, Any]) -> None:
+    report = proof.check(*arguments(row))
+    assert [subject.index for subject in report.subjects] == row["subjects"]
+    for subject in report.subjects:
+        before = subject.not_before
+        assert (before.time_s if before else None) == row["not_before_s"]
+    assert (report.not_after.time_s if report.not_after else None) == row["not_after_s"]
+    proven = {step.number for step in report.steps if step.proven}
+    assert proven >= {1, 2, 3, 4, 5, 6}
+    assert (7 in proven, 8 in proven) == (row["not_before_s"] is not None, row["not_after_s"] is not None)
+    assert all(step.title for step in report.steps)
+
+
+@pytest.mark.parametrize("row", **named(PROOFS["must_reject"]))
+def test_proofs_that_must_be_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(ProofError) as refusal:
+        proof.check(*arguments(row))
+    assert refusal.value.step == row["step"]
+    assert f"step {row['step']} " in str(refusal.value)
+
+
+@pytest.mark.parametrize("row", **named(PROOFS["valid"]))
+def test_a_decoded_proof_encodes_to_the_same_bytes(row: dict[str, Any]) -> None:
+    encoded = bytes.fromhex(row["bytes"])
+    assert proof.decode_proof(encoded).encode() == encoded
+
+
+def test_what_was_not_measured_is_said() -> None:
+    report = proof.check(*arguments(PROOFS["valid"][1]))
+    assert [(subject.method, subject.signer and subject.signer.name) for subject in report.subjects] == [
+        ("measured", "tomato-1"),
+        ("modelled", "cellar-2"),
+    ]
+    assert any("modelled" in text for text in report.not_established)
+    assert not any("modelled" in text for text in proof.check(SMALL, OPERATOR).not_established)
+
+
+def test_revocations_after_the_last_one_shown_are_not_excluded() -> None:
+    said = [" ".join(proof.check(*arguments(row)).not_established) for row in PROOFS["valid"][:2]]
+    assert "after leaf 1:" in said[0]
+    assert "after leaf 8:" in said[1]
+
+
+def test_the_latest_vouched_source_and_the_earliest_vouched_anchor_count() -> None:
+    report = proof.check(SMALL, OPERATOR, BLOCKS)
+    assert [(block.chain, block.hash) for block in report.blocks] == BLOCKS
+    assert [judged for _, judged in report.anchors] == [True]
+    assert isinstance(report.not_after, ChainBlock)
+    assert report.subjects[0].not_before is not None
+    assert report.subjects[0].not_before.time_s < report.subjects[0].statement.issued_at_s < report.not_after.time_s
+
+
+def test_every_truncation_is_refused_in_step_1() -> None:
+    for length in range(len(SMALL)):
+        with pytest.raises(ProofError) as refusal:
+            proof.check(SMALL[:length], OPERATOR, BLOCKS)
+        assert refusal.value.step == 1
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\n", SMALL, b"\xf6" * 100])
+def test_padding_is_refused_in_step_1(padding: bytes) -> None:
+    for padded in (SMALL + padding, padding + SMALL, wrapped(BODY + padding)):
+        with pytest.raises(ProofError) as refusal:
+            proof.check(padded, OPERATOR, BLOCKS)
+        assert refusal.value.step == 1
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_any_flipped_bit_of_the_file_is_refused(chunk: int) -> None:
+    for bit in range(chunk, 8 * len(SMALL), CHUNKS):
+        altered = bytearray(SMALL)
+        altered[bit >> 3] ^= 1 << (bit & 7)
+        with pytest.raises(ProofError):
+            proof.check(bytes(altered), OPERATOR, BLOCKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_any_flipped_bit_of_the_body_is_refused_although_the_digest_fits(chunk: int) -> None:
+    for bit in range(chunk, 8 * len(BODY), CHUNKS):
+        altered = bytearray(BODY)
+        altered[bit >> 3] ^= 1 << (bit & 7)
+        with pytest.raises(ProofError):
+            proof.check(wrapped(bytes(altered)), OPERATOR, BLOCKS)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(PROOFS["valid"]), st.data())
+def test_altered_bodies_raise_nothing_but_proof_errors(row: dict[str, Any], data: st.DataObject) -> None:
+    encoded, operator, blocks = arguments(row)
+    right: bytes = cbor.decode(encoded)[2]
+    altered = bytearray(right)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(altered)))
+        altered[at : at + data.draw(st.integers(0, 6))] = data.draw(st.binary(max_size=6))
+    try:
+        proof.check(wrapped(bytes(altered)), operator, blocks)
+    except ProofError:
+        return
+    # Without the verifier's hashes, a beacon's or anchor's block may be any: it is reported as not proven.
+    assert altered == right or len(blocks) < 2
+
+
+items = st.recursive(
+    st.integers(-5, 1 << 64) | st.binary(max_size=40) | st.text(max_size=8) | st.none() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.integers(0, 9), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.integers(1, 8), items)
+def test_a_label_with_any_other_value_raises_nothing_but_a_proof_error(label: int, value: Any) -> None:
+    body = cbor.decode(BODY)
+    changed = {**body, label: value}
+    if changed != body:
+        with pytest.raises(ProofError):
+            proof.check(wrapped(cbor.encode(changed)), OPERATOR, BLOCKS)
