@@ -60,7 +60,7 @@ def main(given):
     """Run until done; returns the exit status."""
     if hasattr(gc, "threshold"):
         # Collect early: what lives long then stays together, and a large block is still to be had after weeks.
-        gc.threshold(-1)
+        gc.threshold((gc.mem_free() + gc.mem_alloc()) // 4)
     machine = board.current()
     try:
         where, only_identity = _arguments(given, machine.ROOT)

@@ -18,7 +18,6 @@ import runs
 import segment
 from dropped import DAMAGED, FULL
 
-_SUFFIX = ".seg"
 _NOTE = "dropped"
 NO_ENTRY = bytes(32)
 
@@ -149,7 +148,7 @@ class Outbox:
             newest = None
         while self.size + length > self._max_bytes and len(self._segments) > 1:
             self._drop_oldest()
-        return newest or segment.Segment("%016d%s" % (seq, _SUFFIX), seq)
+        return newest or segment.Segment(seq)
 
     def _drop_oldest(self):
         """Give up the oldest segment: first the note of what it held, then the file."""
@@ -185,7 +184,7 @@ class Outbox:
             return
         names = [part.name for part in self._segments]
         for name in self._folder.names():
-            if name.endswith(_SUFFIX) and name not in names:
+            if segment.is_name(name) and name not in names:
                 self._folder.remove(name)
         if self._segments:
             self._cut(self._segments[-1])
@@ -242,28 +241,33 @@ class Outbox:
         names = self._folder.names()
         if _NOTE in names:
             self._finish_drop(names)
-        segments = [name for name in names if name.endswith(_SUFFIX)]
+        segments = [name for name in names if segment.is_name(name)]
+        hole = 0
         for name in segments:
-            self._recover_segment(name, name == segments[-1])
+            hole = self._recover_segment(name, name == segments[-1], hole)
         self._settle()
 
-    def _recover_segment(self, name, newest):
+    def _recover_segment(self, name, newest, hole):
+        """Take up a segment; returns the first seq that may be missing after it, 0 if its end is sound."""
         found = segment.recover(self._folder, name)
         if newest and found.torn:
             found.wounds.pop()  # the torn write of a power cut
         for offset, size in found.wounds:
             self.damage.append("%s: %d bytes at %d are no record" % (name, size, offset))
+        if hole and found.segment.first > hole:
+            found.lost.insert(0, (hole, found.segment.first - 1))
         for first, last in found.lost:
             self.damage.append("%s: the statements with seq %d to %d are damaged" % (name, first, last))
             self._lose(first, last)
         if found.head is None:
             self._folder.remove(name)
-            return
+            return found.segment.first
         self.head, self.mark = found.head, found.mark
         self._gaps += found.gaps
         self._segments.append(found.segment)
         if newest:
             self._cut(found.segment)
+        return found.segment.last + 1 if found.torn else 0
 
     def _lose(self, first, last):
         """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""

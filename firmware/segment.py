@@ -5,11 +5,24 @@ import record
 _LONGEST = record.MAX_HEADER + 8192
 
 
+_SUFFIX = ".seg"
+
+
+def file_name(first):
+    """The name of the segment that begins with this seq."""
+    return "%016d%s" % (first, _SUFFIX)
+
+
+def is_name(name):
+    """Whether a file of this name is a segment."""
+    return len(name) == 20 and name[:16].isdigit() and name[16:] == _SUFFIX
+
+
 class Segment:
     """A file of records: its name, its first and last seq, and the bytes of it that count."""
 
-    def __init__(self, name, first):
-        self.name = name
+    def __init__(self, first):
+        self.name = file_name(first)
         self.first = first
         self.last = first - 1
         self.size = 0
@@ -24,7 +37,7 @@ class Found:
     """
 
     def __init__(self, name):
-        self.segment = Segment(name, 0)
+        self.segment = Segment(int(name[:16]))
         self.head = None
         self.mark = b""
         self.gaps = []
@@ -39,9 +52,7 @@ class Found:
     def add(self, record, sound):
         """Note a record and whether its statement is what was stored."""
         part = self.segment
-        if self.head is None:
-            part.first = record.seq
-        elif record.seq > part.last + 1:
+        if record.seq > part.last + 1:
             self.lost.append((part.last + 1, record.seq - 1))
         if not sound:
             self.lost.append((record.seq, record.seq))

@@ -87,6 +87,11 @@ class GatewayProcess:
         self._process.terminate()
         return self._process.wait(30)
 
+    def wait(self) -> int:
+        """Wait for its own end and return its exit status."""
+        assert self._process is not None
+        return self._process.wait(30)
+
     @property
     def said(self) -> str:
         return (self._farm.folder / "gateway.log").read_text()

@@ -52,6 +52,8 @@ def test_chain_ids(text: str) -> None:
     assert beacon.is_chain_id(text)
 
 
-@pytest.mark.parametrize("text", ["", "eip155", "eip155:", ":1", "ei:1", "eip155:1\n", "EIP155:1", "eip155:٣", "a" * 9 + ":1"])
+@pytest.mark.parametrize(
+    "text", ["", "eip155", "eip155:", ":1", "ei:1", "eip155:1\n", "EIP155:1", "eip155:٣", "a" * 9 + ":1"]
+)
 def test_chain_ids_that_are_none(text: str) -> None:
     assert not beacon.is_chain_id(text)

@@ -24,7 +24,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 scalars = integers | fractions | texts | st.binary() | st.booleans() | st.none()
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner) | st.dictionaries(integers | texts, inner) | st.builds(cbor2.CBORTag, st.just(18), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(integers | texts, inner) | st.builds(cbor2.CBORTag, st.just(18), inner)
+    ),
     max_leaves=20,
 )
 
@@ -162,7 +164,20 @@ def shared_references(levels: int, width: int) -> bytes:
         b"\xa1" * 10_000_000,
         b"\xa1\x00" * 5_000_000,
     ],
-    ids=["references", "bignum", "exponent", "bigfloat", "regex", "array", "bytes", "map", "arrays", "tags", "keys", "maps"],
+    ids=[
+        "references",
+        "bignum",
+        "exponent",
+        "bigfloat",
+        "regex",
+        "array",
+        "bytes",
+        "map",
+        "arrays",
+        "tags",
+        "keys",
+        "maps",
+    ],
 )
 def test_bytes_that_ask_for_more_than_they_are_cost_nothing(encoded: bytes) -> None:
     began = time.process_time()

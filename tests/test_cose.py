@@ -43,7 +43,9 @@ def test_dids_that_are_not_canonical_are_refused(row: dict[str, str]) -> None:
 def test_public_eddsa_example(shared: Path) -> None:
     case, encoded = public(shared, "eddsa-examples/eddsa-sig-01.json")
     sign1 = cose.decode_sign1(encoded)
-    assert cose.signed_bytes(sign1.protected, sign1.payload or b"").hex() == case["intermediates"]["ToBeSign_hex"].lower()
+    assert (
+        cose.signed_bytes(sign1.protected, sign1.payload or b"").hex() == case["intermediates"]["ToBeSign_hex"].lower()
+    )
     key = bytes.fromhex(case["input"]["sign0"]["key"]["x_hex"])
     sign1.verify(key)
     signer = cose.Signer(bytes.fromhex(case["input"]["sign0"]["key"]["d_hex"]))

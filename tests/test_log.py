@@ -90,7 +90,13 @@ def test_what_follows_a_refused_statement_is_refused(bench: Bench) -> None:
     one, two = node.read(1), node.read(2)
     clone = Signing(3, "n1")
     other_one, other_two, other_three = clone.read(7), clone.read(8), clone.read(9)
-    assert reasons(bench, one, other_one, two, other_two, other_three) == ["", "Equivocation", "", "Equivocation", "BrokenChain"]
+    assert reasons(bench, one, other_one, two, other_two, other_three) == [
+        "",
+        "Equivocation",
+        "",
+        "Equivocation",
+        "BrokenChain",
+    ]
 
 
 def test_seq_one_has_no_predecessor_and_every_other_has_one(bench: Bench) -> None:

@@ -1,217 +1,185 @@
-"""A second checker of proof files, written from docs/protocol.md alone, against the pinned proofs and statements.
-
-It shares no line with `earmark`: cbor2, PyNaCl and hashlib, and the protocol's page in front of the writer.
-"""
+"""A second checker of proof files, written from docs/protocol.md §8 and §9 alone, against the pinned vectors."""
 
 import base64
-import functools
-import hashlib
 import re
-from decimal import Decimal
 from typing import Any
 
 import cbor2
-import nacl.exceptions
-import nacl.signing
 import pytest
-from nacl.bindings import crypto_core_ed25519_is_valid_point
 
 from pinned import named, vectors
-
-BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-NAME = r"[a-z0-9][a-z0-9-]{0,31}"
-KINDS = {"enrolment": 3, "revocation": 2, "boot": 3, "gap": 3}
-ROUNDS = [0x01, 0x82, 0x8A, 0x00, 0x8B, 0x01, 0x81, 0x09, 0x8A, 0x88, 0x09, 0x0A]
+from second_chain import anchored, chain_block
+from second_statement import Refused, Said, did_of, key_of, kid_of, need, sha256, to_be_signed, unpack, verify
 
 
-class Refused(Exception):
-    """The bytes, or the proof, do not hold."""
+class Checker:
+    """§9, a method a step."""
+
+    def __init__(self, operator: str, blocks: set[tuple[str, bytes]]) -> None:
+        self.operator, self.blocks, self.used = key_of(operator), blocks, set[tuple[str, bytes]]()
+
+    def file(self, octets: bytes) -> None:
+        outer = unpack(octets)
+        need(type(outer) is list and len(outer) == 3 and outer[0] == "earmark-proof-1" and type(outer[2]) is bytes)
+        need(outer[1] == sha256(outer[2]))
+        body = unpack(outer[2])
+        need(type(body) is dict and set(body) == set(range(1, 9)))
+        kinds = [bytes, bytes, bytes, list, list, bytes, list, list]
+        need([type(body[label]) for label in range(1, 9)] == kinds)
+        forms: dict[int, list[type]] = {4: [int, bytes], 7: [bytes, list], 8: [str, str, bytes]}
+        for label, form in forms.items():
+            need(all(type(row) is list and [type(part) for part in row] == form for row in body[label]))
+        need(all(type(header) is bytes for _, headers in body[7] for header in headers))
+        need(all(type(index) is int for index in body[5]))
+        for rows in ([r[0] for r in body[4]], body[5], [r[0] for r in body[7]], [r[:2] for r in body[8]]):
+            need(all(a < b for a, b in zip(rows, rows[1:], strict=False)))
+        need(body[5] and set(body[5]) <= {row[0] for row in body[4]} and len(body[6]) % 32 == 0)
+        need(len(body[4]) <= 100_000)
+        self.header, self.checkpoint, self.receipt, rows, self.subjects, self.hashes, self.beacons, self.anchors = (
+            body[label] for label in range(1, 9)
+        )
+        self.rows: list[tuple[int, bytes]] = rows
+
+    def registry(self) -> None:
+        self.said = {index: Said(raw) for index, raw in self.rows}
+        mine = {i: s for i, s in self.said.items() if s.key == self.operator and s.sub == "registry"}
+        need(0 in mine and set(self.said) == set(mine) | set(self.subjects))
+        self.nodes: dict[bytes, list[Any]] = {}
+        prev, names = bytes(32), dict[str, bytes]()
+        for seq, (index, said) in enumerate(mine.items(), 1):
+            need((said.seq, said.prev) == (seq, prev))
+            said.verify()
+            prev, body = said.entry, said.body
+            if seq == 1:
+                need(said.kind == "enrolment" and body[2] == "gateway" and body[1] != self.operator)
+                self.gateway, self.origin = body[1], body[3]
+            elif said.kind == "enrolment":
+                need(body[2] == "node" and body[1] not in {self.operator, self.gateway, *self.nodes})
+                need(body[3] not in names or self.nodes[names[body[3]]][2] is not None)
+                self.nodes[body[1]], names[body[3]] = [body[3], index, None], body[1]
+            else:
+                need(said.kind == "revocation" and body[1] in self.nodes and self.nodes[body[1]][2] is None)
+                self.nodes[body[1]][2] = index
+
+    def signed_by_gateway(self) -> None:
+        b64 = "[A-Za-z0-9+/]"
+        form = rf"(.+)\n(0|[1-9][0-9]*)\n({b64}{{43}}=)\nearmark-block (0|[1-9][0-9]*) ({b64}{{43}}=)\n"
+        match = re.fullmatch(form.encode() + "\n— (.+) ({b}{{91}}=)\n".format(b=b64).encode(), self.checkpoint)
+        need(match)
+        origin, size, root, height, block, name, blob = match.groups()  # type: ignore[union-attr]
+        need(all(base64.b64encode(base64.b64decode(text)) == text for text in (root, block, blob)))
+        note = base64.b64decode(blob)
+        need(origin == name == self.origin.encode() and note[:4] == sha256(origin, b"\n\1", self.gateway)[:4])
+        verify(self.gateway, self.checkpoint[: self.checkpoint.index(b"\n\n") + 1], note[4:])
+        self.root, self.size = base64.b64decode(root), int(size)
+        self.expected = int(height), base64.b64decode(block)
+        claims = {1: did_of(self.gateway), 2: self.origin}
+        protected = cbor2.dumps({1: -8, 4: kid_of(self.gateway), 15: claims, 395: 1}, canonical=True)
+        verify(self.gateway, to_be_signed(protected, self.root), self.receipt)
+
+    def block(self) -> None:
+        header = self.header
+        need(len(header) == 144 and header[:8] == b"earmark\1" and header[8:40] == sha256(self.origin.encode()))
+        need(0 < self.size == int.from_bytes(header[48:56], "big") and header[96:128] == self.root)
+        need((int.from_bytes(header[40:48], "big"), sha256(header)) == self.expected)
+
+    def log(self) -> None:
+        hashes = [self.hashes[at : at + 32] for at in range(0, len(self.hashes), 32)]
+
+        def subtree(low: int, high: int) -> bytes:
+            inside = [index for index in self.said if low <= index < high]
+            if not inside:
+                need(hashes)
+                return hashes.pop(0)
+            if high - low == 1:
+                return sha256(b"\0", self.said[low].entry)
+            middle = low + (1 << (high - low - 1).bit_length() - 1)
+            return sha256(b"\1", subtree(low, middle), subtree(middle, high))
+
+        need(0 <= min(self.said) and max(self.said) < self.size)
+        need(subtree(0, self.size) == self.root and not hashes)
+
+    def signer(self) -> None:
+        for index in self.subjects:
+            said = self.said[index]
+            if said.key == self.operator:
+                need(said.sub == "registry" and said.kind in ("enrolment", "revocation"))
+            else:
+                need(said.key in self.nodes and said.kind not in ("enrolment", "revocation"))
+                name, since, until = self.nodes[said.key]
+                need(said.sub == name and since < index and (until is None or until >= index))
+            said.verify()
+
+    def vouched(self, block: tuple[str, int, bytes, int]) -> bool:
+        self.used |= {(block[0], block[2])} & self.blocks
+        return (block[0], block[2]) in self.blocks
+
+    def not_before(self) -> None:
+        self.before: dict[bytes, int] = {}
+        for message, headers in self.beacons:
+            value, nonce = unpack(message), sha256(message)[:16]
+            need(type(value) is list and len(value) == 2 and value[0] == 1 and 1 <= len(value[1]) <= 4)
+            need(nonce in {self.said[index].nonce for index in self.subjects} and len(headers) == len(value[1]))
+            blocks = [chain_block(source[0], header) for source, header in zip(value[1], headers, strict=True)]
+            need([list(block) for block in blocks] == value[1])
+            times = [block[3] for block in blocks if self.vouched(block)]
+            self.before |= {nonce: max(times)} if times else {}
+
+    def not_after(self) -> None:
+        blocks = [anchored(*anchor, digest=sha256(self.header)) for anchor in self.anchors]
+        self.after = min((block[3] for block in blocks if self.vouched(block)), default=None)
+
+    def hashes_used(self) -> None:
+        need(self.used == self.blocks)
 
 
-def need(holds: object) -> None:
-    if not holds:
-        raise Refused
+def check(row: dict[str, Any]) -> tuple[int, Checker]:
+    """The number of the step that fails, or 0, and the checker."""
+    checker = Checker(row["operator"], {(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]})
+    steps = [checker.registry, checker.signed_by_gateway, checker.block, checker.log, checker.signer]
+    steps += [checker.not_before, checker.not_after, checker.hashes_used]
+    for number_, step in enumerate([lambda: checker.file(bytes.fromhex(row["bytes"])), *steps], 1):
+        try:
+            step()
+        except Refused:
+            return number_, checker
+    return 0, checker
 
 
-def sha256(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"".join(parts)).digest()
+@pytest.mark.parametrize("row", **named(vectors("proof")["valid"]))
+def test_valid_proofs_hold(row: dict[str, Any]) -> None:
+    failed, checker = check(row)
+    assert failed == 0
+    assert checker.subjects == row["subjects"]
+    assert checker.after == row["not_after_s"]
+    found = {checker.before.get(checker.said[index].nonce) for index in checker.subjects}
+    assert found == {row["not_before_s"]}
 
 
-def unpack(octets: bytes) -> Any:
-    try:
-        value = cbor2.loads(octets)
-        canonical = cbor2.dumps(value, canonical=True)
-    except Exception as error:
-        raise Refused from error
-    need(canonical == octets and is_plain(value, 8))
-    return value
+@pytest.mark.parametrize("row", **named(vectors("proof")["must_reject"]))
+def test_must_reject_proofs_fail_in_the_same_step(row: dict[str, Any]) -> None:
+    assert check(row)[0] == row["step"]
 
 
-def is_plain(value: Any, depth: int) -> bool:
-    if isinstance(value, Decimal):
-        sign, digits, exponent = value.as_tuple()
-        return isinstance(exponent, int) and -18 <= exponent <= -1 and int("".join(map(str, digits))) < 1 << 53
-    if isinstance(value, cbor2.CBORTag):
-        return value.tag == 18 and depth > 0 and is_plain(value.value, depth - 1)
-    if isinstance(value, list):
-        return depth > 0 and all(is_plain(item, depth - 1) for item in value)
-    if isinstance(value, dict):
-        keys = all(type(key) in (int, str) for key in value)
-        return depth > 0 and keys and all(is_plain(item, depth - 1) for item in value.values())
-    return isinstance(value, bool | bytes | str | None) or (type(value) is int and -(1 << 64) <= value < 1 << 64)
+@pytest.mark.parametrize("row", **named(vectors("statement")["valid"]))
+def test_valid_statements_verify(row: dict[str, Any]) -> None:
+    said = Said(bytes.fromhex(row["bytes"]))
+    said.verify()
+    assert (said.sub, said.seq, said.entry.hex()) == (row["sub"], row["seq"], row["entry"])
 
 
-def is_uint(value: Any, limit: int, least: int = 0) -> bool:
-    return type(value) is int and least <= value < limit
+@pytest.mark.parametrize("row", **named(vectors("statement")["must_reject"]))
+def test_must_reject_statements_are_refused_for_the_same_reason(row: dict[str, Any]) -> None:
+    if row["error"] == "EncodingError":
+        with pytest.raises(Refused):
+            Said(bytes.fromhex(row["bytes"]))
+    else:
+        said = Said(bytes.fromhex(row["bytes"]))
+        with pytest.raises(Refused):
+            said.verify()
 
 
-def is_text(value: Any, longest: int = 200, shortest: int = 1) -> bool:
-    return type(value) is str and shortest <= len(value.encode()) <= longest
-
-
-def is_octets(value: Any, size: int) -> bool:
-    return type(value) is bytes and len(value) == size
-
-
-def is_name(value: Any) -> bool:
-    return type(value) is str and re.fullmatch(NAME, value) is not None
-
-
-def key_of(did: Any) -> bytes:
-    need(type(did) is str and re.fullmatch(f"did:key:z[{BASE58}]{{47}}", did))
-    number = functools.reduce(lambda total, digit: total * 58 + BASE58.index(digit), did[9:], 0)
-    need(number >> 256 == 0xED01)
-    return (number & (1 << 256) - 1).to_bytes(32, "big")
-
-
-def did_of(key: bytes) -> str:
-    number, digits = 0xED01 << 256 | int.from_bytes(key, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        digits = BASE58[digit] + digits
-    return f"did:key:z{digits}"
-
-
-def kid_of(key: bytes) -> bytes:
-    return sha256(bytes.fromhex("a301012006215820"), key)[:8]
-
-
-def verify(key: bytes, message: bytes, signature: bytes) -> None:
-    try:
-        nacl.signing.VerifyKey(key).verify(message, signature)
-    except (nacl.exceptions.CryptoError, ValueError) as error:
-        raise Refused from error
-
-
-def to_be_signed(protected: bytes, payload: bytes) -> bytes:
-    return b"\x84\x6aSignature1" + cbor2.dumps(protected) + b"\x40" + cbor2.dumps(payload)
-
-
-class Said:
-    """A statement, decoded by §3; `verify` is apart."""
-
-    def __init__(self, raw: bytes) -> None:
-        need(len(raw) <= 8192)
-        self.tagged, self.entry = unpack(raw), sha256(raw)
-        need(isinstance(self.tagged, cbor2.CBORTag) and type(self.tagged.value) is list and len(self.tagged.value) == 4)
-        self.protected, unprotected, self.payload, self.signature = self.tagged.value
-        need(type(self.protected) is bytes and unprotected == {} and type(self.payload) is bytes)
-        need(is_octets(self.signature, 64))
-        header, self.body = unpack(self.protected), unpack(self.payload)
-        need(type(header) is dict and set(header) == {1, 3, 4, 15} and type(header[15]) is dict)
-        need(type(header[1]) is int and header[1] in (-8, -19))
-        claims = header[15]
-        self.key, self.sub = key_of(claims.get(1)), claims.get(2)
-        need(header[4] == kid_of(self.key) and is_name(self.sub))
-        need(type(header[3]) in (int, str) and header[3] in (112, "application/vnd.earmark+cbor"))
-        self.kind = self.body.get(0) if header[3] != 112 and type(self.body) is dict else None
-        need(header[3] == 112 or (type(self.kind) is str and self.kind in KINDS))
-        self.check_claims(claims)
-        self.check_body() if self.kind else self.check_pack()
-
-    def check_claims(self, claims: dict[Any, Any]) -> None:
-        expected = {1, 2, 6, -65537, -65538} | ({10} & set(claims))
-        expected |= set() if self.kind in ("enrolment", "revocation") else {267}
-        expected |= {271} if self.kind == "boot" else set() if self.kind else {-65539}
-        need(set(claims) == expected and is_uint(claims[6], 1 << 40) and is_uint(claims.get(267, 0), 1 << 32))
-        self.nonce, software, chain, clock = claims.get(10), claims.get(271, ["x"]), claims[-65537], claims[-65538]
-        need((10 not in claims or is_octets(self.nonce, 16)) and is_uint(claims.get(-65539, 0), 3))
-        need(type(software) is list and len(software) == 1 and is_text(software[0], 32))
-        need(type(chain) is list and len(chain) == 2 and is_uint(chain[0], 1 << 53, 1) and is_octets(chain[1], 32))
-        need(type(clock) is list and len(clock) == 3 and all(is_uint(part, 1 << 32) for part in clock) and clock[0] < 5)
-        need(clock[0] or claims[6] == clock[1] == 0)
-        self.seq, self.prev, self.source = *chain, clock[0]
-
-    def check_body(self) -> None:
-        body = self.body
-        need(set(body) == set(range(KINDS[self.kind] + 1)))
-        one, two, three = body[1], body[2], body.get(3)
-        if self.kind == "enrolment":
-            need(is_octets(one, 32) and crypto_core_ed25519_is_valid_point(one) and two in ("node", "gateway"))
-            origin = f"earmark/{NAME}/{kid_of(one).hex()}"
-            need(is_name(three) if two == "node" else type(three) is str and re.fullmatch(origin, three))
-        elif self.kind == "revocation":
-            need(is_octets(one, 32) and is_text(two))
-        elif self.kind == "gap":
-            need(is_uint(two, self.seq) and is_uint(one, two + 1, 1) and is_text(three))
-        else:
-            need(is_text(one) and is_text(two) and type(three) is list and len(three) <= 32)
-            need(all(type(row) is list and len(row) == 4 and is_uint(row[2], 3) for row in three))
-            need(all(is_text(row[0]) and is_text(row[1]) and is_text(row[3], 200, 0) for row in three))
-
-    def check_pack(self) -> None:
-        need(type(self.body) is list and 1 <= len(self.body) <= 256)
-        time: Any = 0
-        for number, record in enumerate(self.body):
-            need(type(record) is dict and set(record) <= {-2, -3, -4, 0, 1, 2, 3, 4, 6})
-            need((-2 in record) == (number == 0) and len({2, 3, 4} & set(record)) == 1)
-            need(all(type(record.get(label, "")) is str for label in (-4, 0, 1, 3)) and type(record.get(4, True)) is bool)
-            numbers = {label: record[label] for label in (-3, 2, 6) if label in record}
-            need(all(type(n) is Decimal or is_uint(n, 1 << 53, 1 - (1 << 53)) for n in numbers.values()))
-            need(all(Decimal(n).as_tuple().exponent >= -3 for label, n in numbers.items() if label != 2))  # type: ignore[operator]
-            name, time = self.sub + "/" + record.get(0, ""), record.get(-3, time)
-            need(len(name) <= 96 and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:./_-]*", name))
-            at = time + record.get(6, 0)
-            need(at >= 1 << 28 if self.source else at == 0)
-        need(self.body[0][-2] == self.sub + "/")
-
-    def verify(self) -> None:
-        verify(self.key, to_be_signed(self.protected, self.payload), self.signature)
-
-
-def keccak256(message: bytes) -> bytes:
-    state, rate = [[0] * 5 for _ in range(5)], 136
-    padded = bytearray(message + b"\1" + bytes(-(len(message) + 1) % rate))
-    padded[-1] |= 0x80
-    for start in range(0, len(padded), rate):
-        for lane in range(rate // 8):
-            word = padded[start + 8 * lane : start + 8 * lane + 8]
-            state[lane % 5][lane // 5] ^= int.from_bytes(word, "little")
-        permute(state)
-    return b"".join(state[lane][0].to_bytes(8, "little") for lane in range(4))
-
-
-def permute(a: list[list[int]]) -> None:
-    """Keccak-f[1600] in place; round constants come from their shift register."""
-    register = 1
-    for _ in range(24):
-        parity = [a[x][0] ^ a[x][1] ^ a[x][2] ^ a[x][3] ^ a[x][4] for x in range(5)]
-        for x in range(5):
-            effect = parity[x - 1] ^ turn(parity[(x + 1) % 5], 1)
-            a[x] = [lane ^ effect for lane in a[x]]
-        x, y, current = 1, 0, a[1][0]
-        for step in range(24):
-            x, y = y, (2 * x + 3 * y) % 5
-            current, a[x][y] = a[x][y], turn(current, (step + 1) * (step + 2) // 2 % 64)
-        for y in range(5):
-            row = [a[x][y] for x in range(5)]
-            for x in range(5):
-                a[x][y] = row[x] ^ (~row[(x + 1) % 5] & row[(x + 2) % 5])
-        for bit in range(7):
-            register = (register << 1 ^ (register >> 7) * 0x171) & 0xFF if bit or _ else register
-            if register & 1:
-                a[0][0] ^= 1 << ((1 << bit) - 1)
-
-
-def turn(word: int, by: int) -> int:
-    return (word << by | word >> (64 - by)) & (1 << 64) - 1
+@pytest.mark.parametrize("row", **named(vectors("evidence")["valid"]))
+def test_valid_evidence_holds(row: dict[str, Any]) -> None:
+    found = anchored(row["kind"], row["chain"], bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"]))
+    assert (found[1], found[2].hex(), found[3]) == tuple(row["block"].values())

@@ -45,21 +45,22 @@ class Broker:
         path.touch(mode=0o600)
         path.write_text(json.dumps(self._settings, indent=1))
         words = self._folder / "nats.log"
-        with words.open("wb") as output:
-            self._process = subprocess.Popen(
-                [find_server(), "-c", str(path)],
-                stdout=output,
-                stderr=output,
-                preexec_fn=_end_with_parent,
-                start_new_session=True,
-            )
         deadline = time.monotonic() + START_S
         while not self._takes_connections():
-            if not self.is_running() or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 self.stop()
                 last = words.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
                 raise ConfigError(f"the embedded broker did not start on {self.host}:{self.port}: {last[0]}")
+            if not self.is_running():  # at first, or while the one of a killed gateway still holds the port
+                self._launch(path, words)
             time.sleep(0.02)
+
+    def _launch(self, settings: Path, words: Path) -> None:
+        command = [find_server(), "-c", str(settings)]
+        with words.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=output, preexec_fn=_end_with_parent, start_new_session=True
+            )
 
     def is_running(self) -> bool:
         """Say whether the process lives."""

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,15 +216,21 @@ class Farm:
         return passwords
 
     @contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Hold the right to write the log while the block runs; gives False where another process has it."""
+    def lock(self, wait_s: float = 0.0) -> Iterator[bool]:
+        """Hold the right to write the log while the block runs; gives False where another process keeps it for `wait_s`."""
+        deadline = time.monotonic() + wait_s
         with (self.folder / "earmark.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        yield False
+                        return
+                    time.sleep(0.05)
+                    continue
+                yield True
                 return
-            yield True
 
 
 def open_farm(folder: Path) -> Farm:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -229,12 +230,13 @@ class Demo:
             stdout=sys.stderr if self._console.stderr else None,
         )
         self._store.close()
-        shown = shlex.join(commands[name])
+        shown = shlex.join([_program(), *commands[name][1:]])
         self._console.print(
             "\nCheck it yourself; the block hashes stand for your own view of the chain:\n", highlight=False
         )
         self._console.print(shown, highlight=False, soft_wrap=True, markup=False)
-        return counted | {"proofs": {name: str(path) for name, path in proofs.items()}, "check": shown, "operator": did}
+        paths = {name: str(path) for name, path in proofs.items()}
+        return counted | {"operator": did, "proofs": paths, "checks": commands}
 
     def _check_command(self, path: Path, did: str) -> list[str]:
         """Return the check with the hashes that the chain itself, not the file, gives for the blocks it speaks of."""
@@ -261,7 +263,7 @@ class Demo:
             statement = decode(raw)
             prefix = len(statement.sub) + 1
             methods |= {METHODS[statement.method]} if statement.method is not None else set()
-            logged += [(r.name[prefix:], _digits(r.value), int(r.taken_at_s)) for r in statement.readings]  # type: ignore[arg-type]
+            logged += [(r.name[prefix:], _digits(r.value), int(r.taken_at_s)) for r in statement.readings]
         words = " and ".join(sorted(methods))
         if self._recording:
             recorded = sorted(self._recording.readings(self._days))
@@ -293,6 +295,14 @@ class Demo:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _program() -> str:
+    """Return how the user's shell finds this command: by name where PATH leads here, else by path."""
+    here = Path(sys.argv[0])
+    found = shutil.which("earmark")
+    is_script = here.name == "earmark" and here.is_file()
+    return str(here) if is_script and (found is None or not here.samefile(found)) else "earmark"
 
 
 def _logged(chain: Chain) -> int:

@@ -28,6 +28,7 @@ COLLECT_S = 0.05
 RETRY_S = 2.0
 HOUSEKEEPING_S = 5.0
 ANCHOR_STEP_S = 1.0
+LOCK_S = 3.0
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Gateway:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set."""
-        with self._farm.lock() as is_ours:
+        with self._farm.lock(LOCK_S) as is_ours:
             if not is_ours:
                 raise ConfigError(f"a gateway already runs on {self._farm.folder}")
             try:

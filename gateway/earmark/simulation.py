@@ -155,7 +155,7 @@ class Recording:
             }
 
     def readings(self, days: int) -> Iterator[tuple[str, str, int]]:
-        """Give (name, text of the value, Unix seconds) of every cell that is not empty, of the first `days` days."""
+        """Give (name, text of the value, Unix seconds) of every cell that is not blank, of the first `days` days."""
         end_s = None
         for row in self._rows():
             moment = datetime.strptime(row[self.time_column].strip(), TIME_FORMATS[self.time_format])
@@ -164,8 +164,8 @@ class Recording:
             if days and time_s >= end_s:
                 return
             for column in self.columns:
-                if row[column]:
-                    yield _name(column), row[column], time_s
+                if text := row[column].strip():
+                    yield _name(column), text, time_s
 
     def _rows(self) -> Iterator[dict[str, str]]:
         with self.path.open(newline="") as file:

@@ -56,6 +56,8 @@ class Ledger:
         told = [(first, last) for first, last, _ in box.dropped]
         there = [seq for seq in stored if seq in pending or runs.holds(self.freed, seq)]
         told += [gap for seq, gap in self.gaps.items() if seq in there]
+        for first, last, _ in box.dropped:
+            case.assertFalse(any(first <= seq <= last for seq in pending), "told as dropped, and pending")
         for seq in stored:
             kept = seq in there or any(a <= seq <= b for a, b in told)
             case.assertTrue(kept, "seq %d is neither there nor told of" % seq)
@@ -147,20 +149,44 @@ class Rot(unittest.TestCase):
         box = Outbox(rotten, 4000, 400)
         expected = [seq for seq in range(1, 13) if seq != owner.seq]
         self.assertEqual([seq for seq, _ in box.pending()], expected)
-        in_header = at < owner.body
-        if owner.seq == 12 and in_header:
+        if owner.seq == 12 and at < owner.body:
             self.assertEqual(box.head[0], 11)  # as a torn write
             return
         self.assertTrue(box.damage)
         self.assertEqual(box.head[0], 12)
-        if not in_header:
-            self.assertEqual(box.dropped, [(owner.seq, owner.seq, DAMAGED)])
+        self.assertEqual(box.dropped, [(owner.seq, owner.seq, DAMAGED)])
 
     def test_every_byte(self):
         folder = self.filled()
         for name, found in list(self.spans(folder)):
             for at in range(found.offset, found.end):
                 self.check_flip(folder, name, at, found)
+
+    def test_the_next_record_is_found_wherever_it_begins(self):
+        for length in range(960, 1000):
+            folder = scratch.MemoryFolder()
+            box = Outbox(folder, 80000, 20000)
+            box.append(1, bytes(length), mark(1))
+            box.append(2, statement(2), mark(2))
+            name = folder.names()[0]
+            folder.files[name] = b"\0" + folder.files[name][1:]
+            self.assertEqual([seq for seq, _ in Outbox(folder, 80000, 20000).pending()], [2])
+
+    def test_a_segment_that_rotted_as_a_whole(self):
+        for at in (0, 1):
+            self.check_rotten(at)
+
+    def check_rotten(self, at):
+        folder = self.filled()
+        Outbox(folder, 4000, 400).free([(1, 4)])
+        name = folder.names()[at]
+        lost = [found.seq for _, found in self.spans(scratch.MemoryFolder({name: folder.files[name]}))]
+        folder.files[name] = bytes(len(folder.files[name]))
+        box = Outbox(folder, 4000, 400)
+        self.assertEqual(box.dropped, [(lost[0], lost[-1], DAMAGED)])
+        self.assertEqual(box.head[0], 12)
+        box.append(13, statement(13), None, box.due()[:2])
+        self.assertEqual(Outbox(folder, 4000, 400).dropped, [])
 
     def test_a_gap_statement_settles_a_damaged_one(self):
         folder = self.filled()

@@ -51,4 +51,3 @@ def _let_go_of_stdout() -> None:
     """Point stdout elsewhere: whoever read it is gone, and the interpreter would complain when it flushes."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-

@@ -79,7 +79,13 @@ def _status(farm: Farm, screen: Screen) -> int:
     if targets and not running:
         screen.say("No gateway runs here, so no anchor moves on: `earmark run`.", style="yellow")
     screen.document(
-        {"size": size, "sealed": sealed, "block": newest.height if newest else None, "running": running, "targets": targets}
+        {
+            "size": size,
+            "sealed": sealed,
+            "block": newest.height if newest else None,
+            "running": running,
+            "targets": targets,
+        }
     )
     return 0
 
@@ -134,13 +140,18 @@ def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
     if anchored is None:
         screen.say("nothing is anchored for good yet", indent=2)
     else:
-        screen.say(f"anchored for good: {count(anchored['leaves'], 'leaf', 'leaves')}, up to block {anchored['block']}", indent=2)
+        screen.say(
+            f"anchored for good: {count(anchored['leaves'], 'leaf', 'leaves')}, up to block {anchored['block']}",
+            indent=2,
+        )
         if "chain_block" in anchored:
             screen.say(f"in its block {anchored['chain_block']} of {utc(anchored['chain_block_time_s'])}", indent=2)
             screen.copyable(anchored["chain_block_hash"], indent=4)
     if current and current["state"] != "final":
         since = span(max(0, now_ms - current["since_ms"]) / 1000)
-        screen.say(f"block {current['block']}: {current['state']} for {since}, {NEXT.get(current['state'], '')}", indent=2)
+        screen.say(
+            f"block {current['block']}: {current['state']} for {since}, {NEXT.get(current['state'], '')}", indent=2
+        )
         if current["reason"]:
             screen.say(f"waits because: {current['reason']}", indent=4)
         if current["overdue"]:
@@ -154,7 +165,9 @@ def _now(farm: Farm, screen: Screen) -> int:
     try:
         newest, size = store.newest_block(), store.size()
         if newest is None:
-            raise EarmarkError("no block is sealed yet: start the gateway with `earmark run`, it seals one within seconds")
+            raise EarmarkError(
+                "no block is sealed yet: start the gateway with `earmark run`, it seals one within seconds"
+            )
         now_ms = time.time_ns() // 1_000_000
         planned = [(_chain(anchor), plan(store, _chain(anchor), EVM, now_ms)) for anchor in farm.config.anchor]
         rows = {name: store.anchor_rows(name) for name, _ in planned}
@@ -166,7 +179,9 @@ def _now(farm: Farm, screen: Screen) -> int:
         screen.say(f"{target['chain']}: {target['words']}")
     if size > newest.size:
         screen.say(f"{count(size - newest.size, 'leaf', 'leaves')} came after that block and wait for the next one.")
-    screen.say("The running gateway carries it out." if running else "No gateway runs here: `earmark run` carries it out.")
+    screen.say(
+        "The running gateway carries it out." if running else "No gateway runs here: `earmark run` carries it out."
+    )
     screen.document({"block": newest.height, "leaves": newest.size, "running": running, "targets": targets})
     return 0
 
@@ -177,7 +192,9 @@ def _outcome(name: str, made: AnchorRow | None, rows: list[AnchorRow], height: i
     else:
         row = next((row for row in rows if row.state not in CLOSED), rows[-1])
         block = row.height
-        words = f"block {block} is {row.state} already" + ("" if row.state in CLOSED else "; one is under way at a time")
+        words = f"block {block} is {row.state} already" + (
+            "" if row.state in CLOSED else "; one is under way at a time"
+        )
     return {"chain": name, "planned": made is not None, "block": block, "words": words}
 
 

@@ -74,7 +74,9 @@ def an_operator(text: str) -> bytes:
         with path.open("rb") as file:
             held = file.read(_MOST_DID_FILE).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--operator: {text} is neither a did (did:key:z6Mk…) nor a file with one: {error}") from error
+        raise ConfigError(
+            f"--operator: {text} is neither a did (did:key:z6Mk…) nor a file with one: {error}"
+        ) from error
     return _key(held, f"{text}: ")
 
 

@@ -85,7 +85,14 @@ def _export(store: Store, args: argparse.Namespace, screen: Screen) -> None:
 def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
     found = export.newest_rows(store, args.last, args.node)
     rows = [
-        (f"{index:,}", utc(received_at_ms // 1000), statement.sub, f"{statement.seq:,}", _how(statement), _summary(statement))
+        (
+            f"{index:,}",
+            utc(received_at_ms // 1000),
+            statement.sub,
+            f"{statement.seq:,}",
+            _how(statement),
+            _summary(statement),
+        )
         for index, received_at_ms, statement in found
     ]
     if rows:
@@ -130,7 +137,9 @@ def _quarantine(store: Store, args: argparse.Namespace, screen: Screen) -> None:
         screen.say(f"{reason}: {number:,}", indent=2, style="bold")
         screen.say(CURES.get(reason, ""), indent=4)
     if dropped:
-        screen.say(f"{count(dropped, 'older message')} had to go for want of room ([ingest] quarantine_mb).", style="yellow")
+        screen.say(
+            f"{count(dropped, 'older message')} had to go for want of room ([ingest] quarantine_mb).", style="yellow"
+        )
     if rows:
         screen.heading(f"The newest {len(rows)}")
     for row in rows:

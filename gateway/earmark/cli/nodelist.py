@@ -111,7 +111,9 @@ def _tell(node: dict[str, Any], screen: Screen) -> None:
     else:
         ago = span(max(0, time.time() - node["last_seen_ms"] / 1000))
         screen.say(f"{loud}; last seen {utc(node['last_seen_ms'] // 1000)}, {ago} ago", indent=2)
-        screen.say(f"enrolled at leaf {node['enrolled_at']}; newest seq {node['newest_seq']:,}; {_hole_words(node)}", indent=2)
+        screen.say(
+            f"enrolled at leaf {node['enrolled_at']}; newest seq {node['newest_seq']:,}; {_hole_words(node)}", indent=2
+        )
     if node["revoked_at"] is not None:
         screen.say(f"REVOKED at leaf {node['revoked_at']}: {node['reason']}", indent=2, style="yellow")
 

@@ -46,7 +46,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         _enrol(farm, *_who(args), screen)
     else:
         leaf = operator.revoke(farm, args.name, args.reason)
-        screen.say(f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on.")
+        screen.say(
+            f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on."
+        )
         screen.say("What it said before stays, and stays provable. A new key may be enrolled under the same name.")
         screen.document({"name": args.name, "revoked_at": leaf, "reason": args.reason})
     return 0

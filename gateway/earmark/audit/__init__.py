@@ -1,0 +1,134 @@
+"""Recompute a log from its store alone, trusting only the operator's public key, docs/protocol.md §3 to §7.
+
+Leaves are read once, in order, and none is kept: memory grows with nodes, holes and anchors, not with leaves.
+What does not fit is collected by name instead of raised, so that one fault does not hide the next.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+
+from earmark import merkle
+from earmark.audit.blocks import Beacons, Blocks
+from earmark.audit.finding import MOST_CONTRADICTIONS, Audit, Contradiction, Enough
+from earmark.audit.rest import check_anchors, check_quarantine
+from earmark.audit.sequence import Sequence
+from earmark.audit.tiles import Tiles
+from earmark.cose import did
+from earmark.errors import EarmarkError
+from earmark.registry import Registry
+from earmark.statement import METHODS, Statement, decode
+from earmark.store import Store
+
+__all__ = ["MOST_CONTRADICTIONS", "Audit", "Contradiction", "check_log"]
+
+PROGRESS_LEAVES = 500
+_SHOWN_RUNS = 4
+
+
+def check_log(store: Store, operator: bytes, progress: Callable[[int, int], None] = lambda done, total: None) -> Audit:
+    """Recompute everything in a store that does not change meanwhile, and return what was found.
+
+    Every statement: it decodes, its signature, its right to its leaf (registry replayed, `seq` and `prev` of its chain),
+    and that the store finds it; the tree from the statements, against every stored tile and every block's root; headers,
+    checkpoints and receipts; beacons, anchors' evidence, runs and quarantine.  `progress` gets (leaves done, all leaves).
+    What left the log before it got here, off its end and with all its blocks, nothing in the store can show.
+    """
+    audit = Audit(size=store.size())
+    walk = _Walk(store, operator, audit)
+    try:
+        for done in walk.leaves():
+            if done % PROGRESS_LEAVES == 0 or done == audit.size:
+                progress(done, audit.size)
+        walk.finish()
+        check_anchors(store, audit)
+        check_quarantine(store, audit)
+    except Enough:
+        pass
+    return audit
+
+
+class _Walk:
+    """The state of one check, leaf by leaf."""
+
+    def __init__(self, store: Store, operator: bytes, audit: Audit) -> None:
+        self._store = store
+        self._audit = audit
+        self._registry = Registry(operator)
+        self._tree = merkle.Frontier()
+        self._tiles = Tiles(store.tile, audit.note)
+        self._stored = {(chain.key, chain.sub): chain for chain in store.chains()}
+        self._chains: dict[tuple[bytes, str], Sequence] = {}
+        self._beacons = Beacons(store)
+        self._blocks = Blocks(store.blocks(), self._registry, self._beacons, audit)
+
+    def leaves(self) -> Iterator[int]:
+        """Check leaf after leaf, and the blocks where they end; gives how many leaves are done."""
+        for index, _, raw in self._store.statements(0, self._audit.size):
+            for missing in range(self._tree.size, index):
+                self._audit.note(f"leaf {missing}", "has no statement in the store")
+                self._append(self._tiles.stored_leaf(missing))
+            self._append(merkle.leaf_hash(sha256(raw).digest()))
+            self._leaf(index, raw)
+            if not self._registry.gateway:
+                who = did(self._registry.operator)
+                self._audit.note("leaf 0", f"does not enrol a gateway under {who}: another operator's log, or altered")
+                raise Enough
+            self._blocks.advance(self._tree)
+            yield self._tree.size
+
+    def _append(self, leaf: bytes) -> None:
+        self._tree.append(leaf)
+        self._tiles.append(leaf)
+
+    def _leaf(self, index: int, raw: bytes) -> None:
+        try:
+            statement = decode(raw)
+            statement.verify()
+            self._registry.check_signer(statement)
+            self._follow(index, statement)
+        except EarmarkError as error:
+            self._audit.note(f"leaf {index}", f"{type(error).__name__}: {error}")
+            return
+        kind = statement.kind if statement.method is None else METHODS[statement.method]
+        self._audit.kinds[kind] += 1
+        fault = self._beacons.fault(statement.beacon, is_ours=False) if statement.beacon else ""
+        if fault:
+            self._audit.note(f"leaf {index}", fault)
+
+    def _follow(self, index: int, statement: Statement) -> None:
+        """Check the statement's place in its chain, and that the store finds it there."""
+        name = statement.key, statement.sub
+        sequence = self._chains.setdefault(name, Sequence())
+        fault = sequence.add(statement)
+        if fault:
+            self._audit.note(f"leaf {index}", f"seq {statement.seq} of {statement.sub} {fault}")
+        stored = self._stored.get(name)
+        if stored is None or self._store.find(stored.id, statement.seq) != (index, statement.raw):
+            self._audit.note(f"leaf {index}", f"the store does not find it as seq {statement.seq} of {statement.sub}")
+        if self._registry.is_registry(statement):
+            if sequence.numbers() != [(1, statement.seq)]:
+                self._audit.note(f"leaf {index}", f"seq {statement.seq} of the operator came before its predecessor")
+            self._registry.apply(index, statement)
+
+    def finish(self) -> None:
+        """Check what shows only at the end: tiles, blocks beyond the log, runs."""
+        self._tiles.finish()
+        self._blocks.finish(self._tree.size)
+        for key, sub in sorted(self._stored.keys() | self._chains.keys()):
+            found = self._chains.get((key, sub), Sequence()).numbers()
+            stored = self._stored.get((key, sub))
+            if stored and list(stored.runs) != found:
+                counted = f"has seq {_shown(found)}, the store counts {_shown(stored.runs)}"
+                self._audit.note(f"runs of {sub}", f"{did(key)} {counted}")
+        self._audit.nodes = len(self._registry.nodes())
+        self._audit.origin = self._registry.origin
+        for sequence in self._chains.values():
+            missing, explained = sequence.missing()
+            self._audit.missing += missing
+            self._audit.explained += explained
+
+
+def _shown(runs: Iterable[tuple[int, int]]) -> str:
+    shown = [f"{first}-{last}" for first, last in runs]
+    more = f" and {len(shown) - _SHOWN_RUNS} more runs" if len(shown) > _SHOWN_RUNS else ""
+    return ", ".join(shown[:_SHOWN_RUNS]) + more or "none"

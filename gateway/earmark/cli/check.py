@@ -1,0 +1,119 @@
+"""`earmark check`: a proof file against the verifier's own operator did and block hashes.
+
+No network, no farm, no clock.  Nothing is trusted because the file says it.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from earmark import cose
+from earmark.cli.arguments import a_block, an_operator
+from earmark.cli.screen import Screen
+from earmark.errors import ProofError
+from earmark.evidence import ChainBlock
+from earmark.export import describe, iso, iso_ms
+from earmark.proof import TITLES, Report, Subject, check
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `check`."""
+    parser.add_argument("file", metavar="FILE", type=Path, help="the proof file")
+    parser.add_argument(
+        "--operator",
+        metavar="DID",
+        required=True,
+        type=an_operator,
+        help="the grower's did (did:key:z6Mk…), or a file that holds it; from the grower, not from whoever sent the file",
+    )
+    parser.add_argument(
+        "--block",
+        metavar="CHAIN=0xHASH",
+        action="append",
+        default=[],
+        type=a_block,
+        help="hash of a chain's block that you looked up yourself; may be given several times",
+    )
+    parser.add_argument("--all", action="store_true", help="show every reading (default: the first 20)")
+
+
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Check, and say step by step what is established; 1 where a step fails."""
+    encoded = args.file.read_bytes()
+    try:
+        report = check(encoded, args.operator, args.block)
+    except ProofError as error:
+        if not screen.as_json:
+            from earmark.cli.verdict import tell_failure
+
+            tell_failure(error, args.operator, screen)
+        screen.document({"holds": False, "step": error.step, "title": TITLES[error.step], "reason": str(error)})
+        return 1
+    if not screen.as_json:
+        from earmark.cli.verdict import tell
+
+        tell(report, args, screen)
+    screen.document(describe_report(report))
+    return 0
+
+
+def describe_report(report: Report) -> dict[str, Any]:
+    """Return what a check established, as JSON says it."""
+    header = report.header
+    return {
+        "holds": True,
+        "operator": cose.did(report.registry.operator),
+        "gateway": cose.did(report.registry.gateway),
+        "origin": report.registry.origin,
+        "block": {
+            "height": header.height,
+            "leaves": header.size,
+            "hash": header.hash.hex(),
+            "sealed_at": iso_ms(header.sealed_at_ms),
+        },
+        "steps": [
+            {"number": step.number, "title": step.title, "proven": step.proven, "finding": step.finding}
+            for step in report.steps
+        ],
+        "not_before": describe_block(all_after(report)),
+        "not_after": describe_block(report.not_after),
+        "subjects": [_describe_subject(subject) for subject in report.subjects],
+        "to_compare": [describe_block(block) for block in to_compare(report)],
+        "not_established": list(report.not_established),
+    }
+
+
+def all_after(report: Report) -> ChainBlock | None:
+    """Return the block that every subject was signed after; None where one has no such block."""
+    blocks = [subject.not_before for subject in report.subjects]
+    known = [block for block in blocks if block]
+    return min(known, key=lambda block: block.time_s) if len(known) == len(blocks) else None
+
+
+def to_compare(report: Report) -> list[ChainBlock]:
+    """Return the chain blocks that the file leads to and the verifier has not vouched for: anchors', then by time."""
+    anchors = [block for block, _ in report.anchors]
+    vouched = {block for block, is_vouched in report.anchors if is_vouched}
+    vouched |= {subject.not_before for subject in report.subjects if subject.not_before}
+    left = [block for block in report.blocks if block not in vouched]
+    return sorted(left, key=lambda block: (block not in anchors, block.time_s))
+
+
+def describe_block(block: ChainBlock | None) -> dict[str, Any] | None:
+    """Return a chain's block as JSON says it."""
+    if block is None:
+        return None
+    time = {"time": iso(block.time_s), "time_s": block.time_s}
+    return {"chain": block.chain, "number": block.number, "hash": f"0x{block.hash.hex()}"} | time
+
+
+def _describe_subject(subject: Subject) -> dict[str, Any]:
+    signer = subject.signer
+    enrolment = signer and {
+        "name": signer.name,
+        "enrolled_at": signer.enrolled_at,
+        "revoked_at": signer.revoked_at,
+        "reason": signer.reason or None,
+    }
+    by = {"enrolment": enrolment, "not_before": describe_block(subject.not_before)}
+    return describe(subject.index, subject.statement) | by

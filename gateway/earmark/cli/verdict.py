@@ -1,0 +1,207 @@
+"""What `earmark check` says to a person."""
+
+import argparse
+from collections.abc import Iterator
+from decimal import Decimal
+
+from earmark import cose
+from earmark.anchor.devchain import DEVELOPMENT_CHAIN
+from earmark.cli.check import all_after, to_compare
+from earmark.cli.screen import Screen
+from earmark.cli.words import count, span, utc, value_text
+from earmark.errors import ProofError
+from earmark.evidence import ChainBlock
+from earmark.export import describe_body, to_json
+from earmark.proof import TITLES, Report, Step, Subject
+from earmark.registry import Enrolment
+from earmark.statement import CLOCK_SOURCES
+
+MOST_ROWS = 20
+MOST_BLOCKS = 4
+MOST_SIGNERS = 8
+
+ESTABLISHES = {
+    1: "the file is whole; this proves nothing else",
+    2: "which keys the operator enrolled and revoked, and where in the log",
+    3: "the operator's gateway committed to this log",
+    4: "the block, whose hash is what is anchored, is over this log",
+    5: "every statement shown stands at its place in the log",
+    6: "who signed what, with a key that was enrolled and not revoked",
+    7: "the earliest time at which the statements can have been signed",
+    8: "the latest time at which the statements can have been made",
+    9: "every hash that you gave belongs to this file's story",
+}
+"""What each step of protocol §9 is good for, where it holds."""
+
+_METHODS = {
+    "modelled": "MODELLED: {} computed, not measured. The signer says so itself.",
+    "replayed": "REPLAYED: {} read from a recording, not measured then. The signer says so itself.",
+}
+
+
+def tell(report: Report, args: argparse.Namespace, screen: Screen) -> None:
+    """Say what a check that held established."""
+    _say_operator(report.registry.operator, screen)
+    for number in range(1, len(TITLES)):
+        _say_step(number, [step for step in report.steps if step.number == number], screen)
+    screen.say()
+    screen.say("The proof holds, under the operator that you named.", style="bold green")
+    _say_signers(report, screen)
+    _say_statements(report, MOST_ROWS if not args.all else None, screen)
+    _say_window(report, screen)
+    _say_what_to_compare(report, args, screen)
+    screen.heading("This does not establish")
+    for text in report.not_established:
+        screen.say(f"- {text}", indent=2)
+
+
+def tell_failure(error: ProofError, operator: bytes, screen: Screen) -> None:
+    """Say which step failed, and why."""
+    _say_operator(operator, screen)
+    for number in range(1, error.step):
+        screen.say(f"{number} {TITLES[number]}: holds")
+    screen.say(f"{error.step} {TITLES[error.step]}: FAILS", style="bold red")
+    screen.say(str(error), indent=4)
+    screen.say()
+    screen.say("The proof does not hold. Nothing in this file is established.", style="bold red")
+
+
+def _say_operator(operator: bytes, screen: Screen) -> None:
+    screen.say("Checked against the operator that you named")
+    screen.copyable(cose.did(operator))
+    screen.say()
+
+
+def _say_step(number: int, steps: list[Step], screen: Screen) -> None:
+    title = TITLES[number]
+    if not steps:
+        screen.say(f"{number} {title}: none given", style="yellow" if number < 9 else "")
+        return
+    proven = sum(step.proven for step in steps)
+    state = "holds" if proven == len(steps) else "partly proven" if proven else "NOT PROVEN"
+    screen.say(f"{number} {title}: {state}", style="" if state == "holds" else "yellow")
+    if proven:
+        screen.say(f"shows {ESTABLISHES[number]}", indent=4, style="dim")
+    for step in steps[:MOST_BLOCKS]:
+        screen.say(step.finding, indent=4)
+    if len(steps) > MOST_BLOCKS:
+        screen.say(f"and {len(steps) - MOST_BLOCKS:,} more such blocks", indent=4)
+
+
+def _say_signers(report: Report, screen: Screen) -> None:
+    screen.heading("Signed by")
+    subjects: dict[bytes, list[Subject]] = {}
+    for subject in report.subjects:
+        subjects.setdefault(subject.statement.key, []).append(subject)
+    for key, those in list(subjects.items())[:MOST_SIGNERS]:
+        signer = those[0].signer
+        screen.say(f"{signer.name if signer else 'the operator'}, {count(len(those), 'statement')}", indent=2)
+        screen.copyable(cose.did(key), indent=4)
+        if signer:
+            screen.say(_enrolment(signer), indent=4)
+        for clock in sorted({_clock(subject) for subject in those}):
+            screen.say(clock, indent=4)
+    if len(subjects) > MOST_SIGNERS:
+        screen.say(f"and {len(subjects) - MOST_SIGNERS:,} more signers; --json has all", indent=2)
+
+
+def _enrolment(signer: Enrolment) -> str:
+    text = f"enrolled by the operator at leaf {signer.enrolled_at}"
+    if signer.revoked_at is None:
+        return text
+    return f"{text}; REVOKED at leaf {signer.revoked_at}, after these: {signer.reason}"
+
+
+def _clock(subject: Subject) -> str:
+    clock = subject.statement.clock
+    if clock.source == 0:
+        return "its own clock was not set, so its times are unknown"
+    source = {1: "kept over a sleep or by a battery", 4: "set by its host system"}
+    how = source.get(clock.source, f"set by {CLOCK_SOURCES[clock.source]}")
+    return f"its own clock was {how}; it states an error of at most {clock.error_s} s"
+
+
+def _say_statements(report: Report, most: int | None, screen: Screen) -> None:
+    rows = list(_readings(report))
+    if rows:
+        screen.heading("Readings")
+        for method, text in _METHODS.items():
+            number = sum(row[-1] == method.upper() for row in rows)
+            if number:
+                screen.say(text.format(count(number, "reading is", "readings are")), indent=2, style="yellow")
+        screen.table(("leaf", "taken at (UTC)", "reading", "value", "unit", ""), rows[:most], right=(0, 3))
+        if most and len(rows) > most:
+            screen.say(f"… and {count(len(rows) - most, 'more reading', 'more readings')}; --all shows all", indent=2)
+    others = [subject for subject in report.subjects if subject.statement.body is not None]
+    if others:
+        screen.heading("Other statements")
+        for subject in others[:most]:
+            _say_body(subject, screen)
+        if most and len(others) > most:
+            screen.say(f"… and {len(others) - most:,} more; --all shows all", indent=2)
+
+
+def _readings(report: Report) -> Iterator[tuple[str, ...]]:
+    for subject in report.subjects:
+        method = subject.method if subject.method == "measured" else subject.method.upper()
+        for reading in subject.statement.readings:
+            taken = utc(reading.taken_at_s).removesuffix(" UTC") if reading.taken_at_s else "not known"
+            yield f"{subject.index}", taken, reading.name, value_text(reading.value), reading.unit, method
+
+
+def _say_body(subject: Subject, screen: Screen) -> None:
+    body = describe_body(subject.statement).items()
+    said = ", ".join(f"{label} {value if isinstance(value, str) else to_json(value)}" for label, value in body)
+    screen.say(f"leaf {subject.index}, {subject.statement.kind}: {said}", indent=2)
+
+
+def _say_window(report: Report, screen: Screen) -> None:
+    screen.heading("When")
+    after, before = all_after(report), report.not_after
+    known = sum(subject.not_before is not None for subject in report.subjects)
+    it = "It" if len(report.subjects) == 1 else "All of it"
+    if after:
+        screen.say(f"{it} was signed after {_when(after)}.", indent=2)
+    elif known:
+        part = f"proven for {known:,} of {len(report.subjects):,} statements only; --json says for which"
+        screen.say(f"Signed after: {part}", indent=2, style="yellow")
+    else:
+        screen.say("Signed after: not proven", indent=2, style="yellow")
+    if before:
+        screen.say(f"{it} existed before {_when(before)}.", indent=2)
+    else:
+        screen.say("Existed before: not proven", indent=2, style="yellow")
+    if after and before:
+        screen.say(_width(before.time_s - after.time_s), indent=2)
+    if any(block and block.chain == DEVELOPMENT_CHAIN for block in (after, before)):
+        screen.say("The development chain shows how this works, and is worth nothing.", indent=2, style="yellow")
+
+
+def _width(seconds: int) -> str:
+    if seconds < 0:
+        return f"The chains' own clocks contradict each other by {span(-seconds)}: count on the order of blocks only."
+    return f"That is a window of {span(seconds)}, whatever the signer's clock said."
+
+
+def _when(block: ChainBlock) -> str:
+    return f"{utc(block.time_s)} (block {block.number} of {block.chain})"
+
+
+def _say_what_to_compare(report: Report, args: argparse.Namespace, screen: Screen) -> None:
+    blocks = to_compare(report)
+    if not blocks:
+        if not report.anchors:
+            screen.say("This file has no anchor: ask the grower for it again, once there is one.", indent=2)
+        return
+    screen.heading("To prove the times")
+    screen.say(
+        "Look these blocks up where you trust what you see: a node of your own, or two explorers that are independent. "
+        "If a hash there is the same, check again with",
+        indent=2,
+    )
+    for block in blocks[:MOST_BLOCKS]:
+        screen.copyable(f"--block {block.chain}=0x{block.hash.hex()}", indent=4)
+        worth = "; the development chain, worth nothing" if block.chain == DEVELOPMENT_CHAIN else ""
+        screen.say(f"block {block.number}, which says of itself {utc(block.time_s)}{worth}", indent=6, style="dim")
+    if len(blocks) > MOST_BLOCKS:
+        screen.say(f"and {len(blocks) - MOST_BLOCKS:,} more; --json has all under to_compare", indent=4)
