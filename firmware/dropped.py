@@ -12,29 +12,66 @@ import runs
 FULL = 0
 DAMAGED = 1
 _MAX_RANGES = 16
+_NOTE = "dropped"
 
 
-def add(ranges, first, last, why):
-    """The ranges with first … last added; beyond 16 ranges the last two become one."""
-    same = [(low, high) for low, high, reason in ranges if reason == why]
-    result = [r for r in ranges if r[2] != why]
-    result += [(low, high, why) for low, high in runs.add(same, first, last)]
-    result.sort()
-    while len(result) > _MAX_RANGES:
-        upper, lower = result.pop(), result.pop()
-        result.append((lower[0], max(lower[1], upper[1]), FULL))
-    return result
+class Dropped:
+    """The ranges and their note, a file of its own that is replaced as a whole."""
 
+    def __init__(self, folder):
+        self._folder = folder
+        self.ranges = []
 
-def untold(ranges, gaps):
-    """What is left of the ranges once gap statements told of `gaps`, [(first, last), …]."""
-    told = []
-    for first, last in gaps:
-        told = runs.add(told, first, last)
-    result = []
-    for first, last, why in ranges:
-        result += [(low, high, why) for low, high in runs.without(told, first, last)]
-    return result
+    def add(self, first, last, why):
+        """Take in a range; beyond 16 of them the last two become one."""
+        same = [(low, high) for low, high, reason in self.ranges if reason == why]
+        result = [r for r in self.ranges if r[2] != why]
+        result += [(low, high, why) for low, high in runs.add(same, first, last)]
+        result.sort()
+        while len(result) > _MAX_RANGES:
+            upper, lower = result.pop(), result.pop()
+            result.append((lower[0], max(lower[1], upper[1]), FULL))
+        self.ranges = result
+
+    def forget(self, gaps):
+        """Leave out what stored gap statements tell of, [(first, last), …]; returns whether that changed anything."""
+        told = []
+        for first, last in gaps:
+            told = runs.add(told, first, last)
+        left = []
+        for first, last, why in self.ranges:
+            left += [(low, high, why) for low, high in runs.without(told, first, last)]
+        changed = left != self.ranges
+        self.ranges = left
+        return changed
+
+    def due(self, waiting):
+        """(first, last, why) for the next gap statement, or None.
+
+        It takes in what the gap statements that still wait, [(first, last), …], told next to it, so that one may go
+        with the oldest segment and nothing has to be told again.
+        """
+        if not self.ranges:
+            return None
+        first, _, why = self.ranges[0]
+        told = []
+        for low, high in waiting + [(low, high) for low, high, _ in self.ranges]:
+            told = runs.add(told, low, high)
+        return next((low, high, why) for low, high in told if low <= first <= high)
+
+    def write(self, doomed=""):
+        """Put the note on the medium; `doomed` names a segment whose deletion is underway."""
+        self._folder.replace(_NOTE, encode(self.ranges, doomed))
+
+    def read(self):
+        """Take up the note; returns the segment whose deletion is to be finished, or "".
+
+        Raises `ValueError` if the note is damaged; it is passed over then.
+        """
+        if _NOTE not in self._folder.names():
+            return ""
+        self.ranges, doomed = decode(self._folder.read(_NOTE, 0, 4096))
+        return doomed
 
 
 def encode(ranges, doomed=""):

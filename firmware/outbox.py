@@ -7,18 +7,17 @@ reached the oldest segment goes, and what was dropped is remembered until a `gap
 
 Power cuts: a torn record at the end was never sent (`append` had not returned), so it is cut off and its seq is used
 again.  A record that is whole was perhaps sent, so its seq is never used for other bytes, even if the statement rots:
-then the header still carries the chain on, and the lost seq is among `dropped`.
+then the header still carries the chain on, and the lost seq is among `dropped`.  Only rot in the header of the very
+newest record looks like a torn write.
 """
 
 import hashlib
 
-import dropped
 import record
 import runs
 import segment
-from dropped import DAMAGED, FULL
+from dropped import DAMAGED, FULL, Dropped
 
-_NOTE = "dropped"
 NO_ENTRY = bytes(32)
 
 
@@ -30,9 +29,8 @@ class Outbox:
     """The statements not yet acknowledged, oldest first, in a `files.Folder` of their own.
 
     `head` is (seq, entry) of the newest statement, (0, 32 zero bytes) before the first.  `mark` is the application's
-    state as of that statement.  `dropped` lists (first, last, FULL or DAMAGED) that no gap statement tells of yet.
-    `damage` lists, as text, what was found wrong at the start.  Segments are at most `segment_bytes` long unless a
-    single record is longer; there are always room and need for two.
+    state as of that statement.  `damage` lists, as text, what was found wrong at the start.  Segments are at most
+    `segment_bytes` long unless a single record is longer; there are always room and need for two.
     """
 
     def __init__(self, folder, max_bytes=1 << 20, segment_bytes=1 << 14):
@@ -48,7 +46,7 @@ class Outbox:
         self._place = ("", 0, 0)  # segment, seq and end of the record read last, where the next reading begins
         self.head = (0, NO_ENTRY)
         self.mark = b""
-        self.dropped = []
+        self._dropped = Dropped(folder)
         self.damage = []
         self._recover()
 
@@ -61,6 +59,15 @@ class Outbox:
     def size(self):
         """Bytes of all segments."""
         return sum(part.size for part in self._segments)
+
+    @property
+    def dropped(self):
+        """[(first, last, FULL or DAMAGED), …] that no stored gap statement tells of."""
+        return self._dropped.ranges
+
+    def due(self):
+        """(first, last, why) that the next gap statement is to tell of, or None."""
+        return self._dropped.due([gap for seq, gap in self._gaps if self.waits(seq)])
 
     def waits(self, seq):
         """Whether the statement with this seq still waits for an acknowledgement."""
@@ -154,12 +161,12 @@ class Outbox:
         """Give up the oldest segment: first the note of what it held, then the file."""
         oldest = self._segments[0]
         for first, last in runs.without(self._freed, oldest.first, oldest.last):
-            self._note(first, last, FULL)
+            self._dropped.add(first, last, FULL)
         for seq, gap in self._gaps:
             if seq <= oldest.last and not runs.holds(self._freed, seq):
-                self._note(gap[0], gap[1], FULL)
-        self.dropped = dropped.untold(self.dropped, [gap for seq, gap in self._gaps if seq > oldest.last])
-        self._folder.replace(_NOTE, dropped.encode(self.dropped, oldest.name))
+                self._dropped.add(gap[0], gap[1], FULL)
+        self._dropped.forget([gap for seq, gap in self._gaps if seq > oldest.last])
+        self._dropped.write(oldest.name)
         self._discard(oldest)
 
     def _discard(self, part):
@@ -195,52 +202,26 @@ class Outbox:
         if self._folder.size(part.name) != part.size:
             self._folder.replace(part.name, self._folder.read(part.name, 0, part.size))
 
-    # What was dropped, and the note of it.
-
-    def due(self):
-        """(first, last, why) that the next gap statement is to tell of, or None.
-
-        It takes in what earlier gap statements told next to it that still wait, so that one may go with the oldest
-        segment and nothing has to be told again.
-        """
-        if not self.dropped:
-            return None
-        first, last, why = self.dropped[0]
-        told = [(first, last)]
-        for low, high in [gap for seq, gap in self._gaps if self.waits(seq)] + [r[:2] for r in self.dropped]:
-            told = runs.add(told, low, high)
-        return next((low, high, why) for low, high in told if low <= first <= high)
-
-    def _note(self, first, last, why):
-        self.dropped = dropped.add(self.dropped, first, last, why)
-
     def _settle(self):
         """Forget what stored gap statements tell of."""
-        left = dropped.untold(self.dropped, [gap for _, gap in self._gaps])
-        if left != self.dropped:
-            self.dropped = left
+        if self._dropped.forget([gap for _, gap in self._gaps]):
             try:
-                self._folder.replace(_NOTE, dropped.encode(left))
+                self._dropped.write()
             except OSError:
                 pass  # the stored gap statement settles it again at the next start
-
-    def _finish_drop(self, names):
-        """Read the note, and finish the deletion that a power cut left half done."""
-        try:
-            self.dropped, doomed = dropped.decode(self._folder.read(_NOTE, 0, 4096))
-        except ValueError as wrong:
-            self.damage.append(str(wrong))
-            return
-        if doomed in names:
-            self._folder.remove(doomed)
-            names.remove(doomed)
 
     # Recovery.
 
     def _recover(self):
         names = self._folder.names()
-        if _NOTE in names:
-            self._finish_drop(names)
+        try:
+            doomed = self._dropped.read()
+        except ValueError as wrong:
+            self.damage.append(str(wrong))
+            doomed = ""
+        if doomed in names:
+            self._folder.remove(doomed)
+            names.remove(doomed)
         segments = [name for name in names if segment.is_name(name)]
         hole = 0
         for name in segments:
@@ -272,4 +253,4 @@ class Outbox:
     def _lose(self, first, last):
         """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""
         self._freed = runs.add(self._freed, first, last)
-        self._note(first, last, DAMAGED)
+        self._dropped.add(first, last, DAMAGED)

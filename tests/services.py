@@ -141,7 +141,9 @@ class Mosquitto:
 
 
 class TestNode:
-    """A node's outbox in memory: publishes what is not acknowledged, again and again, until the gateway says it has it."""
+    """A node's outbox in memory: publishes what is not acknowledged, again and again, until the gateway says it has
+    it.
+    """
 
     __test__ = False
 

@@ -1,4 +1,6 @@
-"""`earmark demo` as a user runs it: a recorded day through real MicroPython nodes, with and without kills of the gateway."""
+"""`earmark demo` as a user runs it: a recorded day through real MicroPython nodes, with and without kills of the
+gateway.
+"""
 
 import json
 import os
@@ -10,6 +12,8 @@ import sys
 import time
 from collections import Counter
 from decimal import Decimal
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +87,7 @@ def assert_chains_are_whole(said: list[Statement]) -> None:
     for chain in chains.values():
         chain.sort(key=lambda statement: statement.seq)
         assert [statement.seq for statement in chain] == list(range(1, len(chain) + 1))
-        assert all(b.prev == a.entry for a, b in zip(chain, chain[1:], strict=False))
+        assert all(b.prev == a.entry for a, b in pairwise(chain))
 
 
 def check_alone(folder: Path, proof: Path, command: list[str]) -> str:
@@ -128,14 +132,18 @@ def test_modelled_nodes_need_no_recording(tmp_path: Path) -> None:
     assert "MODELLED" in check_alone(tmp_path / "stranger", tmp_path / path, result["checks"][name])
 
 
+def has_new_gateway(demo: subprocess.Popen[str], path: Path, last: str) -> bool:
+    return demo.poll() is not None or (path.is_file() and path.read_text() not in ("", last))
+
+
 def kill_the_gateway(farm: Path, demo: subprocess.Popen[str], kills: int, chance: random.Random) -> int:
-    """Kill the demo's gateway at random moments of its life until the demo ends or `kills` are done; returns how many were."""
+    """Kill the demo's gateway at random moments of its life until the demo ends or `kills` are done; returns how many
+    were.
+    """
     done, last = 0, ""
     while done < kills and demo.poll() is None:
         path = farm / "gateway.pid"
-        wait_for(
-            lambda: demo.poll() is not None or (path.is_file() and path.read_text() not in ("", last)), "a gateway", 60
-        )  # noqa: B023
+        wait_for(partial(has_new_gateway, demo, path, last), "a gateway that was not killed yet")
         if demo.poll() is not None:
             break
         last = path.read_text()

@@ -187,7 +187,9 @@ def test_many_kills_of_the_gateway_lose_and_duplicate_nothing(site: Site) -> Non
 
 
 def test_the_brokers_loss_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """Mosquitto is killed with messages waiting: what it forgot is sent again, since only the gateway frees an outbox."""
+    """Mosquitto is killed with messages waiting: what it forgot is sent again, since only the gateway frees an
+    outbox.
+    """
     site = Site(tmp_path, "mosquitto")
     try:
         assert site.mosquitto is not None

@@ -1,6 +1,7 @@
 """Admission rule by rule, sealing, and what a failed write leaves behind."""
 
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -244,5 +245,5 @@ def test_runs_join_and_split_like_a_set() -> None:
             runs = add_to_runs(runs, seq)
             held.add(seq)
             assert {n for first, last in runs for n in range(first, last + 1)} == held
-            assert all(a[1] + 1 < b[0] for a, b in zip(runs, runs[1:], strict=False))
+            assert all(a[1] + 1 < b[0] for a, b in pairwise(runs))
             assert all(contains(runs, n) == (n in held) for n in range(45))

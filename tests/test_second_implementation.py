@@ -64,7 +64,7 @@ class Checker:
     def signed_by_gateway(self) -> None:
         b64 = "[A-Za-z0-9+/]"
         form = rf"(.+)\n(0|[1-9][0-9]*)\n({b64}{{43}}=)\nearmark-block (0|[1-9][0-9]*) ({b64}{{43}}=)\n"
-        match = re.fullmatch(form.encode() + "\n— (.+) ({b}{{91}}=)\n".format(b=b64).encode(), self.checkpoint)
+        match = re.fullmatch(form.encode() + f"\n— (.+) ({b64}{{91}}=)\n".encode(), self.checkpoint)
         need(match)
         origin, size, root, height, block, name, blob = match.groups()  # type: ignore[union-attr]
         need(all(base64.b64encode(base64.b64decode(text)) == text for text in (root, block, blob)))
@@ -96,7 +96,7 @@ class Checker:
             middle = low + (1 << (high - low - 1).bit_length() - 1)
             return sha256(b"\1", subtree(low, middle), subtree(middle, high))
 
-        need(0 <= min(self.said) and max(self.said) < self.size)
+        need(min(self.said) >= 0 and max(self.said) < self.size)
         need(subtree(0, self.size) == self.root and not hashes)
 
     def signer(self) -> None:

@@ -1,4 +1,6 @@
-"""Gather what became of each node's statements and answer: at once when it is quiet, once an interval when it is not."""
+"""Gather what became of each node's statements and answer: at once when it is quiet, once an interval when it is
+not.
+"""
 
 from dataclasses import dataclass, field
 
@@ -26,7 +28,9 @@ class Acknowledger:
         self._answered_at_ms: dict[Signer, int] = {}
 
     def note(self, outcomes: list[Outcome]) -> None:
-        """Take in outcomes of `Log`: logged or repeated ones, and what was refused for good of signers that are known."""
+        """Take in outcomes of `Log`: logged or repeated ones, and what was refused for good of signers that are
+        known.
+        """
         for outcome in outcomes:
             statement = outcome.arrival.statement
             if statement is None or isinstance(outcome.error, BadSignature) or _is_held(outcome):

@@ -1,7 +1,7 @@
 """The state machine that takes block hashes to their targets: planned → signed → broadcast → mined → final.
 
-Every step is on disk before the next begins, so it may stop anywhere: after a restart the stored payload is polled, and sent again
-in identical bytes where the target does not know it.  One block is under way to a target at a time.
+Every step is on disk before the next begins, so it may stop anywhere: after a restart the stored payload is polled,
+and sent again in identical bytes where the target does not know it.  One block is under way to a target at a time.
 """
 
 import logging

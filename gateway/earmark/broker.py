@@ -4,11 +4,9 @@ It listens with a user for the gateway and one for the nodes, each allowed its o
 """
 
 import contextlib
-import ctypes
 import json
 import logging
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -24,15 +22,18 @@ START_S = 15.0
 MAX_PAYLOAD = 65_536
 MAX_IN_FLIGHT = 20_000
 
-_PR_SET_PDEATHSIG = 1
 _log = logging.getLogger(__name__)
 
 
 class Broker:
-    """One `nats-server` under `folder`, listening on host:port.  It ends with the thread that started it, however that ends."""
+    """One `nats-server` under `folder`, listening on host:port.  It ends with the thread that started it, however
+    that ends.
+    """
 
     def __init__(self, folder: Path, site: str, host: str, port: int, passwords: dict[str, str]) -> None:
-        """`passwords` are by user, `GATEWAY_USER` and `NODE_USER`; the configuration file that holds them is private (0600)."""
+        """`passwords` are by user, `GATEWAY_USER` and `NODE_USER`; the configuration file that holds them is private
+        (0600).
+        """
         self.host, self.port = host, port
         self._folder = folder
         self._settings = _settings(folder, site, host, port, passwords)
@@ -56,11 +57,11 @@ class Broker:
             time.sleep(0.02)
 
     def _launch(self, settings: Path, words: Path) -> None:
-        command = [find_server(), "-c", str(settings)]
+        # setpriv (util-linux) has the kernel end the broker with the gateway, even where that is killed.
+        with_us = [found, "--pdeathsig", "TERM"] if (found := shutil.which("setpriv")) else []
+        command = [*with_us, find_server(), "-c", str(settings)]
         with words.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, preexec_fn=_end_with_parent, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
     def is_running(self) -> bool:
         """Say whether the process lives."""
@@ -79,7 +80,7 @@ class Broker:
         self._process = None
 
     def _takes_connections(self) -> bool:
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
         with contextlib.suppress(OSError), socket.create_connection((host, self.port), timeout=1):
             return self.is_running()
         return False
@@ -120,7 +121,3 @@ def _settings(folder: Path, site: str, host: str, port: int, passwords: dict[str
 def _with_mqtt_inbox(allowed: dict[str, list[str]]) -> dict[str, list[str]]:
     """Add what the server's own MQTT delivery of QoS 1 needs."""
     return {"publish": allowed["publish"], "subscribe": [*allowed["subscribe"], "$MQTT.sub.>"]}
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -151,11 +151,10 @@ def _parse(kind: type, name: str, table: Any, where: str) -> Any:
         if key not in types:
             raise ConfigError(f"{where}: unknown setting {key!r} in [{name}]; known are {', '.join(types)}")
         wanted = types[key]
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if type(value) is not wanted or (wanted in (int, float) and value < 0):
+        given = float(value) if wanted is float and type(value) is int else value
+        if type(given) is not wanted or (wanted in (int, float) and given < 0):
             raise ConfigError(f"{where}: {name}.{key} is {value!r}; it takes a {_WORDS[wanted]}")
-        values[key] = value
+        values[key] = given
     return kind(**values)
 
 
@@ -217,7 +216,9 @@ class Farm:
 
     @contextmanager
     def lock(self, wait_s: float = 0.0) -> Iterator[bool]:
-        """Hold the right to write the log while the block runs; gives False where another process keeps it for `wait_s`."""
+        """Hold the right to write the log while the block runs; gives False where another process keeps it for
+        `wait_s`.
+        """
         deadline = time.monotonic() + wait_s
         with (self.folder / "earmark.lock").open("w") as file:
             while True:

@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from earmark import cose, operator
 from earmark.broker import GATEWAY_USER, NODE_USER
-from earmark.config import Farm, create_farm
+from earmark.config import create_farm
 from earmark.errors import EarmarkError
-from earmark.gateway import clock_ms, open_devchain
+from earmark.gateway import open_devchain
 from earmark.proof import Report, check
 from earmark.prover import choose_block, prove
 from earmark.simulation import NodeProcess, Recording, find_interpreters, node_settings, open_recording
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Run the demo and return what came of it; raises `EarmarkError` where a part of it did not hold."""
     recording = open_recording(args.replay) if args.replay else None
-    folder = args.dir or Path("earmark-demo") / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+    folder = args.dir or Path("earmark-demo") / datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
     demo = Demo(folder, recording, args.days, console)
     try:
         demo.begin()
@@ -289,12 +289,8 @@ class Demo:
         raise EarmarkError(f"{failure} within {limit_s:.0f} s; see gateway.log and nodes/*/node.log in {self._folder}")
 
     def _say(self, text: str) -> None:
-        self._console.print(
-            f"[{clock_ms() // 1000 % 86_400 // 3600:02}:{clock_ms() // 60_000 % 60:02}:{clock_ms() // 1000 % 60:02}] {text}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        now = datetime.now().astimezone()
+        self._console.print(f"[{now:%H:%M:%S}] {text}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _program() -> str:

@@ -6,7 +6,7 @@ Decimal fractions are written with the digits that the node signed, never throug
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -65,13 +65,13 @@ def newest_rows(store: Store, most: int, node: str | None = None, step: int = 40
     return found[-most:] if most else []
 
 
-def json_lines(store: Store, node: str | None = None) -> Iterator[bytes]:
+def json_lines(store: Store, node: str | None = None) -> Generator[bytes]:
     """Give one line of JSON for each statement."""
     for index, received_at_ms, statement in rows(store, node):
         yield to_json(describe(index, statement, received_at_ms)).encode() + b"\n"
 
 
-def csv_lines(store: Store, node: str | None = None) -> Iterator[bytes]:
+def csv_lines(store: Store, node: str | None = None) -> Generator[bytes]:
     """Give a heading and one line of CSV (RFC 4180) for each reading.
 
     In texts control characters are written as escapes, and one that a spreadsheet would run as a formula gets an
@@ -86,7 +86,7 @@ def csv_lines(store: Store, node: str | None = None) -> Iterator[bytes]:
             yield _csv_line((*head, *times, *_cells(reading), _method(statement), *clock))
 
 
-def cose_sequence(store: Store, node: str | None = None) -> Iterator[bytes]:
+def cose_sequence(store: Store, node: str | None = None) -> Generator[bytes]:
     """Give the statements as they were received, which joined are a CBOR sequence (RFC 8742)."""
     for _, _, statement in rows(store, node):
         yield statement.raw

@@ -1,6 +1,8 @@
-"""The running gateway: broker, ingest, sealing, acknowledgements, anchors and beacons, wired from a farm's configuration.
+"""The running gateway: broker, ingest, sealing, acknowledgements, anchors and beacons, wired from a farm's
+configuration.
 
-Two threads: this one writes the log; another drives the anchors and looks for beacons, over a store connection of its own.
+Two threads: this one writes the log; another drives the anchors and looks for beacons, over a store connection of its
+own.
 """
 
 import logging
@@ -92,7 +94,9 @@ class Gateway:
                 stop.wait(RETRY_S)
 
     def _turn(self, messages: list[Message]) -> None:
-        """Take one batch in: on disk first, then the PUBACKs, then the acknowledgements that free the nodes' outboxes."""
+        """Take one batch in: on disk first, then the PUBACKs, then the acknowledgements that free the nodes'
+        outboxes.
+        """
         outcomes = self._log.admit([_arrival(message) for message in messages]) if messages else []
         self._link.acknowledge(messages)
         outcomes += self._log.take_submissions()
@@ -141,7 +145,9 @@ class Gateway:
 
 
 class Public:
-    """What goes on with public chains, in a thread of its own: anchors step by step, beacons, the development chain's blocks."""
+    """What goes on with public chains, in a thread of its own: anchors step by step, beacons, the development chain's
+    blocks.
+    """
 
     def __init__(self, farm: Farm, publish: Callable[[bytes], None]) -> None:
         self.nonce = NO_BEACON

@@ -58,7 +58,9 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an arrival: its leaf index (`repeat`: it was there before), or the error it is quarantined under."""
+    """What became of an arrival: its leaf index (`repeat`: it was there before), or the error it is quarantined
+    under.
+    """
 
     arrival: Arrival
     index: int | None = None
@@ -159,12 +161,14 @@ class Log:
             return []
         with self._writing():
             outcomes = [self._place(receive(raw, "submission", self._clock_ms())) for _, raw in rows]
-            for id, _ in rows:
-                self._store.withdraw(id)
+            for submission, _ in rows:
+                self._store.withdraw(submission)
         return outcomes
 
     def retry(self) -> list[Outcome]:
-        """Try again what was held and may pass now: newly enrolled nodes, times that have come, predecessors that arrived."""
+        """Try again what was held and may pass now: newly enrolled nodes, times that have come, predecessors that
+        arrived.
+        """
         self._settle()
         outcomes: list[Outcome] = []
         for row_filter in self._retry_filters():
@@ -201,7 +205,9 @@ class Log:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction with the tree's tiles; where it fails, memory is taken anew from the store before it is used."""
+        """One transaction with the tree's tiles; where it fails, memory is taken anew from the store before it is
+        used.
+        """
         self._settle()
         self._stale = True
         with self._store.transaction():

@@ -7,6 +7,7 @@ index·2^level … (index+1)·2^level − 1, and whoever stores the tree gives a
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from earmark.errors import ProofError
 
@@ -206,7 +207,7 @@ def root_of_leaves(leaves: Sequence[tuple[int, bytes]], size: int, hashes: Seque
     Raises `ProofError` where an index is out of order or range, or a hash is missing or left over.
     """
     indexes = [index for index, _ in leaves]
-    ascending = all(a < b for a, b in zip(indexes, indexes[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(indexes))
     if not ascending or not size or (indexes and not 0 <= indexes[0] <= indexes[-1] < size):
         raise ProofError(f"leaves out of order or outside the tree of {size}")
     rest = iter(hashes)

@@ -60,7 +60,9 @@ def _say(farm: Farm, body: dict[int, object]) -> int:
 
 
 def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> bytes:
-    """Sign the next statement of the chain, after what is logged and what waits; refuses what the registry would refuse."""
+    """Sign the next statement of the chain, after what is logged and what waits; refuses what the registry would
+    refuse.
+    """
     registry = load_registry(store, operator.key)
     seq, prev = 0, NO_ENTRY
     for raw in _chain(store, operator.key):

@@ -44,7 +44,9 @@ def prove(store: Store, operator: bytes, indexes: Sequence[int]) -> Proof:
 
 
 def choose_block(store: Store, index: int) -> tuple[SealedBlock, list[AnchorRow]]:
-    """Return the earliest block over a leaf that has a final anchor, with its anchors; else the newest block, and none."""
+    """Return the earliest block over a leaf that has a final anchor, with its anchors; else the newest block, and
+    none.
+    """
     newest = store.newest_block()
     if newest is None or newest.size <= index:
         raise NotSealed(

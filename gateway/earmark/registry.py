@@ -72,7 +72,9 @@ class Registry:
             raise WrongRegistry(f"the name {name!r} is {did(holder.key)}'s; revoke that key first or take another name")
 
     def apply(self, index: int, statement: Statement) -> None:
-        """Take in the operator's statement at leaf `index`; raises `WrongRegistry` and changes nothing where refused."""
+        """Take in the operator's statement at leaf `index`; raises `WrongRegistry` and changes nothing where
+        refused.
+        """
         self.check(statement)
         body = statement.body or {}
         key = body[1]

@@ -86,7 +86,9 @@ def _enrol(farm: Farm, node: NodeProcess) -> None:
 
 
 def _await(nodes: list[NodeProcess]) -> dict[str, int | None]:
-    """Wait until all have ended or the user interrupts; ends the rest, and returns the statuses of those that ended by themselves."""
+    """Wait until all have ended or the user interrupts; ends the rest, and returns the statuses of those that ended
+    by themselves.
+    """
     ended: dict[str, int | None] = {}
     with contextlib.suppress(KeyboardInterrupt):
         while len(ended) < len(nodes):

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,7 @@ class Recording:
         """Give (name, text of the value, Unix seconds) of every cell that is not blank, of the first `days` days."""
         end_s = None
         for row in self._rows():
-            moment = datetime.strptime(row[self.time_column].strip(), TIME_FORMATS[self.time_format])
-            time_s = int(moment.replace(tzinfo=UTC).timestamp())
+            time_s = int(_moment(row[self.time_column], self.time_format).timestamp())
             end_s = end_s or time_s - time_s % 86_400 + days * 86_400
             if days and time_s >= end_s:
                 return
@@ -180,13 +180,15 @@ def open_recording(path: Path) -> Recording:
             header, first = next(reader), next(reader)
     except (OSError, StopIteration, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} is not a recording: a CSV with a header and at least one row ({error})") from error
-    for name, form in TIME_FORMATS.items():
-        try:
-            datetime.strptime(first[0].strip(), form)
-        except ValueError:
-            continue
-        return Recording(path, header[0], name, tuple(header[1:]))
+    for name in TIME_FORMATS:
+        with suppress(ValueError):
+            _moment(first[0], name)
+            return Recording(path, header[0], name, tuple(header[1:]))
     raise ConfigError(f"{path}: {first[0]!r} in the first column is no time such as 2/1/2022 0:04 or 2022-02-01 00:04")
+
+
+def _moment(text: str, name: str) -> datetime:
+    return datetime.strptime(f"{text.strip()} +0000", f"{TIME_FORMATS[name]} %z")
 
 
 def _mapped(column: str) -> dict[str, str]:

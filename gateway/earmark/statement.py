@@ -30,7 +30,9 @@ _KIND = 0
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What the signer says of its clock: the source (an index of `CLOCK_SOURCES`), its own bound on the error, its uptime."""
+    """What the signer says of its clock: the source (an index of `CLOCK_SOURCES`), its own bound on the error, its
+    uptime.
+    """
 
     source: int
     error_s: int

@@ -28,10 +28,10 @@ _SHOWN_RUNS = 4
 def check_log(store: Store, operator: bytes, progress: Callable[[int, int], None] = lambda done, total: None) -> Audit:
     """Recompute everything in a store that does not change meanwhile, and return what was found.
 
-    Every statement: it decodes, its signature, its right to its leaf (registry replayed, `seq` and `prev` of its chain),
-    and that the store finds it; the tree from the statements, against every stored tile and every block's root; headers,
-    checkpoints and receipts; beacons, anchors' evidence, runs and quarantine.  `progress` gets (leaves done, all leaves).
-    What left the log before it got here, off its end and with all its blocks, nothing in the store can show.
+    Every statement: that it decodes, its signature, its right to its leaf (registry replayed, `seq` and `prev` of its
+    chain), and that the store finds it; the tree from the statements, against every stored tile and every block's root;
+    headers, checkpoints and receipts; beacons, anchors' evidence, runs and quarantine.  `progress` gets the number of
+    leaves done, and of all.  What was cut off the log's end with its blocks, nothing in the store can show.
     """
     audit = Audit(size=store.size())
     walk = _Walk(store, operator, audit)

@@ -108,7 +108,8 @@ class Blocks:
     def _faults(self, block: SealedBlock, header: Header) -> Iterator[str]:
         """Give what does not fit between a header, its row and the header before it (§5)."""
         if (header.height, header.size) != (block.height, block.size):
-            yield f"is stored as block {block.height} of {block.size} leaves; its header says {header.height} and {header.size}"
+            row = f"block {block.height} of {block.size} leaves"
+            yield f"is stored as {row}; its header says {header.height} and {header.size}"
         if header.origin_hash != origin_hash(self._registry.origin):
             yield "is of another log"
         if header.prev != (self._last.hash if self._last else NO_BLOCK):

@@ -22,9 +22,10 @@ class Contradiction:
 class Audit:
     """What a check of the whole log found.
 
-    `sealed` leaves are under the newest block; `kinds` counts statements by method or kind; `missing` are the `seq` that
-    nodes used and the log has not, `explained` those of them that a `gap` statement explains; `anchored` maps a chain to
-    the size of the tree that is final there.  `is_cut` says that there are more contradictions than were collected.
+    `sealed` leaves are under the newest block that holds; `kinds` counts statements by method or kind; `missing` are
+    the `seq` that nodes used and the log has not, `explained` those of them that a `gap` statement explains;
+    `anchored` maps a chain to the size of the tree that is final there; `is_cut` says that more contradictions were
+    found than are collected.
     """
 
     size: int = 0

@@ -15,7 +15,7 @@ from earmark.config import DEVELOPMENT, AnchorSettings, Farm
 from earmark.errors import ConfigError, EarmarkError
 from earmark.evidence import EVM, check_evm
 from earmark.export import iso, iso_ms
-from earmark.store import CLOSED, AnchorRow, Store
+from earmark.store import CLOSED, AnchorRow, SealedBlock, Store
 from earmark.store.sqlite import SqliteStore
 
 NEXT = {
@@ -71,7 +71,7 @@ def _status(farm: Farm, screen: Screen) -> int:
         newest, size = store.newest_block(), store.size()
     running = _is_running(farm)
     sealed = newest.size if newest else 0
-    screen.say(f"{count(size, 'leaf', 'leaves')} in the log, {sealed:,} of them in {_blocks(newest)}.")
+    screen.say(f"{count(size, 'leaf', 'leaves')} in the log; {_sealed(newest)}.")
     if not targets:
         screen.say("No [[anchor]] is set in earmark.toml: nothing shows a stranger when these blocks existed.")
     for target in targets:
@@ -90,8 +90,8 @@ def _status(farm: Farm, screen: Screen) -> int:
     return 0
 
 
-def _blocks(newest: Any) -> str:
-    return "no block yet" if newest is None else count(newest.height + 1, "block")
+def _sealed(newest: SealedBlock | None) -> str:
+    return "no block is sealed yet" if newest is None else f"block {newest.height} seals {newest.size:,} of them"
 
 
 def _describe(state: _State, store: Store, now_ms: int) -> dict[str, Any]:
@@ -149,9 +149,8 @@ def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
             screen.copyable(anchored["chain_block_hash"], indent=4)
     if current and current["state"] != "final":
         since = span(max(0, now_ms - current["since_ms"]) / 1000)
-        screen.say(
-            f"block {current['block']}: {current['state']} for {since}, {NEXT.get(current['state'], '')}", indent=2
-        )
+        state = current["state"]
+        screen.say(f"block {current['block']} is {state} for {since}: {NEXT.get(state, '')}", indent=2)
         if current["reason"]:
             screen.say(f"waits because: {current['reason']}", indent=4)
         if current["overdue"]:

@@ -75,9 +75,13 @@ def an_operator(text: str) -> bytes:
             held = file.read(_MOST_DID_FILE).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--operator: {text} is neither a did (did:key:z6Mk…) nor a file with one: {error}"
+            f"--operator: {text} is neither a did (did:key:z6Mk…) nor a file with one: {_why(error)}"
         ) from error
     return _key(held, f"{text}: ")
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return "not text" if isinstance(error, UnicodeDecodeError) else error.strerror or "not readable"
 
 
 def _key(text: str, where: str) -> bytes:

@@ -24,7 +24,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
         metavar="DID",
         required=True,
         type=an_operator,
-        help="the grower's did (did:key:z6Mk…), or a file that holds it; from the grower, not from whoever sent the file",
+        help="the grower's did (did:key:z6Mk…), or a file that holds it; have it from the grower, not with the file",
     )
     parser.add_argument(
         "--block",

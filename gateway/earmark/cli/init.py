@@ -18,35 +18,42 @@ _HEAD = """\
 # The settings of this farm. What is not set here has the default that docs/operating.md names.
 
 [farm]
-site = {site}                 # in topics and in the log's origin: not to be changed later
+# In topics and in the log's origin: not to be changed later.
+site = {site}
 """
 _EMBEDDED = """
 [broker]
-listen = {listen}             # address that the embedded broker listens on
+# The address and port that the embedded broker listens on.
+listen = {listen}
 port = {port}
-# embedded = false            # to use a broker of your own at `url` instead:
+# To use a broker of your own instead; its password stands in keys/broker.json under "gateway".
+# embedded = false
 # url = "mqtts://broker.example:8883"
-# user = "gateway"            # its password stands in keys/broker.json under `gateway`
-# authority = "broker-ca.pem" # the authority that signed its certificate; needed with mqtts
+# user = "gateway"
+# authority = "broker-ca.pem"
 """
 _OWN = """
 [broker]
+# The password stands in keys/broker.json under "gateway"; `authority` signed the broker's certificate (mqtts).
 embedded = false
 url = {url}
-user = {user}                 # its password stands in keys/broker.json under `gateway`
-{authority}                   # the authority that signed its certificate; needed with mqtts
+user = {user}
+{authority}
 """
 _TAIL = """
 [log]
-seal_every_s = {seal_every_s}           # a block is sealed this long after the first unsealed statement
-seal_after = {seal_after}             # or as soon as this many statements are unsealed
+# A block is sealed this many seconds after the first unsealed statement, or at this many statements.
+seal_every_s = {seal_every_s}
+seal_after = {seal_after}
 """
 _ANCHOR = """
 # Where block hashes are anchored. Without an [[anchor]] blocks are signed, but nothing shows when they existed.
+# `rpc_file` holds the URL of the chain's JSON-RPC endpoint, `key_file` the private key (hex) of an account that
+# is used for nothing else and has little in it; `every_s` is the time between two anchors, in seconds.
 # [[anchor]]
 # chain = "eip155:1"
-# rpc_file = "keys/rpc-url"   # a file with the URL of the chain's JSON-RPC endpoint
-# key_file = "keys/anchor.key" # a file with the private key (hex) of an account with little in it
+# rpc_file = "keys/rpc-url"
+# key_file = "keys/anchor.key"
 # every_s = 3600
 # fee_cap_gwei = 30
 """

@@ -72,14 +72,13 @@ def _check(farm: Farm, operator: bytes, screen: Screen) -> Audit:
 
 def _tell_good(audit: Audit, operator: bytes, seconds: float, screen: Screen) -> None:
     screen.say("The log holds.", style="bold green")
-    screen.say(f"{audit.origin}, recomputed in {span(seconds)} under", indent=2)
+    screen.say(f"{audit.origin}, recomputed in {_took(seconds)} under", indent=2)
     screen.copyable(cose.did(operator), indent=2)
     kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(audit.kinds.items()))
     lines = [
         f"{count(audit.size, 'statement')}, each decoded, verified, and admissible at its leaf: {kinds}",
         f"{count(audit.nodes, 'node')} enrolled, as the operator's own statements say",
-        f"{count(audit.blocks, 'block')}, each one's root, order, checkpoint and receipt; "
-        f"they seal {audit.sealed:,} of the {count(audit.size, 'leaf', 'leaves')}",
+        _on_blocks(audit),
         f"tree, counts and {count(audit.quarantined, 'quarantined message')} as they should be",
         _on_holes(audit),
         _on_anchors(audit),
@@ -97,13 +96,24 @@ def _tell_good(audit: Audit, operator: bytes, seconds: float, screen: Screen) ->
         screen.say("- that the chains' blocks are on their chains: `earmark check` says how to compare them", indent=2)
 
 
+def _took(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else span(seconds)
+
+
+def _on_blocks(audit: Audit) -> str:
+    if not audit.blocks:
+        return "no block is sealed yet"
+    blocks = f"{count(audit.blocks, 'block')}, with order, root, checkpoint and receipt"
+    return f"{blocks}; they seal {audit.sealed:,} of the {count(audit.size, 'leaf', 'leaves')}"
+
+
 def _on_holes(audit: Audit) -> str:
     if not audit.missing:
         return "every node's chain is without a hole"
     left = audit.missing - audit.explained
     return (
-        f"{count(audit.missing, 'statement')} that nodes made are not here; {audit.explained:,} of them the nodes had to "
-        f"drop and said so, {left:,} are unexplained so far (`earmark node list`)"
+        f"{count(audit.missing, 'statement')} that nodes made are not here: {audit.explained:,} the nodes had to drop, "
+        f"and said so; {left:,} are unexplained so far (`earmark node list`)"
     )
 
 

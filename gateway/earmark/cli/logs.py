@@ -1,7 +1,10 @@
 """`earmark log export`, `list` and `quarantine`."""
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 def _export(store: Store, args: argparse.Namespace, screen: Screen) -> None:
     chunks = FORMATS[args.format](store, args.node)
     if args.output:
-        size = write_whole(args.output, chunks)
+        with contextlib.closing(chunks):
+            size = write_whole(args.output, chunks)
         screen.say(f"{args.output}: {count(size, 'byte')} of {args.format}.")
         screen.document({"file": str(args.output), "format": args.format, "bytes": size})
         return
@@ -77,9 +81,10 @@ def _export(store: Store, args: argparse.Namespace, screen: Screen) -> None:
         raise UsageError("earmark log export", "with --json the log goes to a file: name it with -o")
     if args.format == "cose" and sys.stdout.isatty():
         raise UsageError("earmark log export", "the format cose is not text: name a file with -o")
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
 
 
 def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
@@ -87,7 +92,7 @@ def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
     rows = [
         (
             f"{index:,}",
-            utc(received_at_ms // 1000),
+            utc(received_at_ms // 1000).removesuffix(" UTC"),
             statement.sub,
             f"{statement.seq:,}",
             _how(statement),
@@ -96,7 +101,7 @@ def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
         for index, received_at_ms, statement in found
     ]
     if rows:
-        screen.table(("leaf", "received", "by", "seq", "", "says"), rows, right=(0, 3))
+        screen.table(("leaf", "received (UTC)", "by", "seq", "", "says"), rows, right=(0, 3))
     else:
         screen.say("The log is empty.")
     statements = [export.describe(index, statement, received) for index, received, statement in found]
@@ -141,15 +146,17 @@ def _quarantine(store: Store, args: argparse.Namespace, screen: Screen) -> None:
             f"{count(dropped, 'older message')} had to go for want of room ([ingest] quarantine_mb).", style="yellow"
         )
     if rows:
-        screen.heading(f"The newest {len(rows)}")
-    for row in rows:
-        _tell(row, screen)
+        screen.heading(f"The newest {len(rows)}" if len(rows) > 1 else "The newest")
+    for _, group in groupby(rows, key=lambda row: (row.topic, row.reason, row.message)):
+        _tell(list(group), screen)
     screen.document({"counts": counts, "dropped": dropped, "messages": [_describe(row) for row in rows]})
 
 
-def _tell(row: Quarantined, screen: Screen) -> None:
+def _tell(rows: Sequence[Quarantined], screen: Screen) -> None:
+    row = rows[0]
     state = "held" if row.held else "refused"
-    screen.say(f"{utc(row.received_at_ms // 1000)}  {row.reason}, {state}  {row.topic}", indent=2)
+    times = f", {len(rows):,} of them" if len(rows) > 1 else ""
+    screen.say(f"{utc(row.received_at_ms // 1000)}, {row.reason}, {state}{times}, on {row.topic}", indent=2)
     screen.say(row.message, indent=4)
     if row.due_ms:
         screen.say(f"due {utc(row.due_ms // 1000)}", indent=4)

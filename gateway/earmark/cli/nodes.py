@@ -76,7 +76,8 @@ def _key_in(folder: Path) -> bytes:
             key = file.read(33)
     except OSError as error:
         raise ConfigError(
-            f"no node's key in {folder} ({error.strerror}): `python firmware/main.py --dir {folder} --identity` makes one"
+            f"no node's key in {folder} ({error.strerror}): "
+            f"`python firmware/main.py --dir {folder} --identity` makes one"
         ) from error
     if not cose.is_point(key):
         raise ConfigError(f"{path} is damaged: it does not hold a seed and its public key")
@@ -110,7 +111,7 @@ def _enrol(farm: Farm, key: bytes, name: str, screen: Screen) -> None:
 
 
 def _follow(farm: Farm, entries: list[bytes]) -> tuple[int, int, int]:
-    """Return how many of the held statements were admitted, refused, and wait, once a running gateway has tried them."""
+    """Return how many of the held statements went in, were refused, and wait, once a running gateway has tried them."""
     deadline = time.monotonic() + SETTLE_S
     with reading(farm, live=True) as store:
         while True:

@@ -42,7 +42,7 @@ class UsageError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises `UsageError` and, of a command, asks the command's module for the arguments when it is used."""
+    """A parser that raises `UsageError`; that of a command takes its arguments from the command's module when used."""
 
     def __init__(self, *, command: str = "", **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)

@@ -45,11 +45,12 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 class _Line(logging.Formatter):
     """`2026-11-23T19:40:00Z WARNING text`, the text on one line and harmless."""
 
-    converter = time.gmtime
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        """Return the time in UTC."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
 
     def format(self, record: logging.LogRecord) -> str:
-        when = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
-        line = f"{when} {record.levelname:7} {clean(record.getMessage())}"
+        line = f"{self.formatTime(record)} {record.levelname:7} {clean(record.getMessage())}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

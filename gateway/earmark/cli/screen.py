@@ -38,11 +38,12 @@ class Screen:
         return Console(stderr=self.as_json, highlight=False, markup=False, emoji=False)
 
     def say(self, text: str = "", *, indent: int = 0, style: str = "") -> None:
-        """Print a paragraph, wrapped between words; what is longer than a line stays whole, so that it can be copied."""
+        """Print a paragraph, wrapped between words; what is longer than a line stays whole, to be copied."""
         if self.as_json:
             return
         room = max(20, self.console.width - indent)
-        lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False)
+        hang = "  " if text.startswith("- ") else ""
+        lines = textwrap.wrap(clean(text), room, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False)
         self.console.print(
             "\n".join(" " * indent + line for line in lines) or "", style=style or None, soft_wrap=True, highlight=False
         )

@@ -8,7 +8,7 @@ _MOST_MARKS = 2
 def clean(text: str) -> str:
     """Return text with every character that a terminal could obey, or that hides or turns others, written as an escape.
 
-    Line feeds too: what comes from a file or a node stays on its line.  Of the marks that stack on a letter two are kept.
+    Line feeds too: what comes from a file or a node stays on its line.  Of marks that stack on a letter two are kept.
     """
     kept: list[str] = []
     marks = 0

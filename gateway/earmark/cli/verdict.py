@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from decimal import Decimal
 
 from earmark import cose
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN
@@ -43,7 +42,8 @@ def tell(report: Report, args: argparse.Namespace, screen: Screen) -> None:
     """Say what a check that held established."""
     _say_operator(report.registry.operator, screen)
     for number in range(1, len(TITLES)):
-        _say_step(number, [step for step in report.steps if step.number == number], screen)
+        steps = [step for step in report.steps if step.number == number]
+        _say_step(number, steps, _state(number, steps, report), screen)
     screen.say()
     screen.say("The proof holds, under the operator that you named.", style="bold green")
     _say_signers(report, screen)
@@ -61,7 +61,7 @@ def tell_failure(error: ProofError, operator: bytes, screen: Screen) -> None:
     for number in range(1, error.step):
         screen.say(f"{number} {TITLES[number]}: holds")
     screen.say(f"{error.step} {TITLES[error.step]}: FAILS", style="bold red")
-    screen.say(str(error), indent=4)
+    screen.say(str(error).removeprefix(f"step {error.step} ({TITLES[error.step].lower()}): "), indent=4)
     screen.say()
     screen.say("The proof does not hold. Nothing in this file is established.", style="bold red")
 
@@ -72,15 +72,21 @@ def _say_operator(operator: bytes, screen: Screen) -> None:
     screen.say()
 
 
-def _say_step(number: int, steps: list[Step], screen: Screen) -> None:
-    title = TITLES[number]
-    if not steps:
-        screen.say(f"{number} {title}: none given", style="yellow" if number < 9 else "")
-        return
-    proven = sum(step.proven for step in steps)
-    state = "holds" if proven == len(steps) else "partly proven" if proven else "NOT PROVEN"
-    screen.say(f"{number} {title}: {state}", style="" if state == "holds" else "yellow")
-    if proven:
+def _state(number: int, steps: list[Step], report: Report) -> str:
+    if number == 9 and not steps:
+        return "none given"
+    if number == 7:
+        proven = [subject.not_before is not None for subject in report.subjects]
+    else:
+        proven = [step.proven for step in steps]
+    if all(proven):
+        return "holds"
+    return "partly proven" if any(proven) else "NOT PROVEN"
+
+
+def _say_step(number: int, steps: list[Step], state: str, screen: Screen) -> None:
+    screen.say(f"{number} {TITLES[number]}: {state}", style="" if state in ("holds", "none given") else "yellow")
+    if any(step.proven for step in steps):
         screen.say(f"shows {ESTABLISHES[number]}", indent=4, style="dim")
     for step in steps[:MOST_BLOCKS]:
         screen.say(step.finding, indent=4)

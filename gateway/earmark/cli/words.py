@@ -20,11 +20,11 @@ def span(seconds: int | Decimal | float) -> str:
     """Return a length of time in its two largest units, `2 h 5 min`; fractions of a second are left out."""
     left = abs(int(seconds))
     parts: list[str] = []
-    for place, (unit, size) in enumerate(_UNITS):
+    for unit, size in _UNITS:
         number, left = divmod(left, size)
         if number:
             parts.append(f"{number:,} {unit}")
-        if parts and (len(parts) == 2 or place and not number):
+        if parts and (len(parts) == 2 or not number):
             break
     return ("-" if seconds < 0 else "") + (" ".join(parts) or "0 s")
 

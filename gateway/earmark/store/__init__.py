@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-
 CLOSED = ("final", "failed")
 """The states in which an anchor moves no more."""
 
@@ -40,8 +39,10 @@ class SealedBlock:
 class Quarantined:
     """One message that is not in the log, and why.
 
-    `raw` is kept up to 64 KiB, `size` is what arrived, `entry` SHA-256 of all of it.  `held` rows are tried again: once `key` is
-    enrolled, after `due_ms`, or after `seq` − 1 arrived; `key`, `sub` and `seq` are empty or 0 where the bytes did not decode.
+    `raw` is kept up to 64 KiB, `size` is what arrived, `entry` SHA-256 of all of it.  `held` rows are tried again:
+    once `key` is
+    enrolled, after `due_ms`, or after `seq` − 1 arrived; `key`, `sub` and `seq` are empty or 0 where the bytes did
+    not decode.
     """
 
     entry: bytes
@@ -62,7 +63,8 @@ class Quarantined:
 class AnchorRow:
     """One block on its way to one target; `state` is planned, signed, broadcast, mined, final or failed.
 
-    `kind` names the evidence's form (protocol §7); `payload` is what the target signed (on disk before it is on the wire), `reference` its name there (such as a
+    `kind` names the evidence's form (protocol §7); `payload` is what the target signed (on disk before it is on the
+    wire), `reference` its name there (such as a
     transaction hash), `reason` why it waits, `evidence` what a proof file carries once there is some.
     """
 
@@ -108,7 +110,7 @@ class Store(Protocol):
     # what waits outside it
     def submit(self, raw: bytes) -> int: ...
     def submitted(self) -> list[tuple[int, bytes]]: ...
-    def withdraw(self, id: int) -> None: ...
+    def withdraw(self, submission: int) -> None: ...
     def quarantine(self, row: Quarantined) -> None: ...
     def quarantined(self, entry: bytes) -> Quarantined | None: ...
     def quarantine_rows(self, held: bool | None = None, limit: int = 1000) -> list[Quarantined]: ...

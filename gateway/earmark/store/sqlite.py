@@ -16,28 +16,37 @@ BUSY_S = 30.0
 _SCHEMA = """
 CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub));
 CREATE TABLE entries (
-    idx INTEGER PRIMARY KEY, chain INTEGER NOT NULL, seq INTEGER NOT NULL, received_at_ms INTEGER NOT NULL, statement BLOB NOT NULL
+    idx INTEGER PRIMARY KEY, chain INTEGER NOT NULL, seq INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
+    statement BLOB NOT NULL
 );
 CREATE UNIQUE INDEX entries_seq ON entries (chain, seq);
-CREATE TABLE runs (chain INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (chain, first)) WITHOUT ROWID;
-CREATE TABLE tiles (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number));
+CREATE TABLE runs (
+    chain INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (chain, first)
+) WITHOUT ROWID;
+CREATE TABLE tiles (
+    level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number)
+);
 CREATE TABLE blocks (
-    height INTEGER PRIMARY KEY, size INTEGER NOT NULL, header BLOB NOT NULL, checkpoint BLOB NOT NULL, receipt BLOB NOT NULL
+    height INTEGER PRIMARY KEY, size INTEGER NOT NULL, header BLOB NOT NULL, checkpoint BLOB NOT NULL,
+    receipt BLOB NOT NULL
 );
 CREATE UNIQUE INDEX blocks_size ON blocks (size);
 CREATE TABLE submissions (id INTEGER PRIMARY KEY AUTOINCREMENT, statement BLOB NOT NULL);
 CREATE TABLE quarantine (
-    entry BLOB NOT NULL UNIQUE, received_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, size INTEGER NOT NULL, raw BLOB NOT NULL,
-    reason TEXT NOT NULL, message TEXT NOT NULL, held INTEGER NOT NULL, key BLOB NOT NULL, sub TEXT NOT NULL, seq INTEGER NOT NULL,
-    due_ms INTEGER NOT NULL
+    entry BLOB NOT NULL UNIQUE, received_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, size INTEGER NOT NULL,
+    raw BLOB NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, held INTEGER NOT NULL, key BLOB NOT NULL,
+    sub TEXT NOT NULL, seq INTEGER NOT NULL, due_ms INTEGER NOT NULL
 );
 CREATE INDEX quarantine_held ON quarantine (reason, key, seq) WHERE held;
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE beacons (nonce BLOB PRIMARY KEY, message BLOB NOT NULL, headers BLOB NOT NULL, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE beacons (
+    nonce BLOB PRIMARY KEY, message BLOB NOT NULL, headers BLOB NOT NULL, at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE anchors (
-    target TEXT NOT NULL, kind TEXT NOT NULL, height INTEGER NOT NULL, block_hash BLOB NOT NULL, state TEXT NOT NULL, payload BLOB NOT NULL,
-    reference TEXT NOT NULL, reason TEXT NOT NULL, evidence BLOB NOT NULL, planned_at_ms INTEGER NOT NULL, changed_at_ms INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, PRIMARY KEY (target, height)
+    target TEXT NOT NULL, kind TEXT NOT NULL, height INTEGER NOT NULL, block_hash BLOB NOT NULL, state TEXT NOT NULL,
+    payload BLOB NOT NULL, reference TEXT NOT NULL, reason TEXT NOT NULL, evidence BLOB NOT NULL,
+    planned_at_ms INTEGER NOT NULL, changed_at_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    PRIMARY KEY (target, height)
 ) WITHOUT ROWID;
 """
 
@@ -125,7 +134,7 @@ class SqliteStore:
         for chain, first, last in self._db.execute("SELECT chain, first, last FROM runs ORDER BY chain, first"):
             runs.setdefault(chain, []).append((first, last))
         rows = self._db.execute("SELECT id, key, sub FROM chains ORDER BY id")
-        return [Chain(id, key, sub, tuple(runs.get(id, ()))) for id, key, sub in rows]
+        return [Chain(number, key, sub, tuple(runs.get(number, ()))) for number, key, sub in rows]
 
     def chain(self, key: bytes, sub: str) -> Chain | None:
         """Return one chain."""
@@ -197,9 +206,9 @@ class SqliteStore:
         """Return (id, statement) of what was submitted and not yet taken, oldest first."""
         return self._db.execute("SELECT id, statement FROM submissions ORDER BY id").fetchall()
 
-    def withdraw(self, id: int) -> None:
+    def withdraw(self, submission: int) -> None:
         """Take a submission away: it is in the log or the quarantine."""
-        self._db.execute("DELETE FROM submissions WHERE id = ?", (id,))
+        self._db.execute("DELETE FROM submissions WHERE id = ?", (submission,))
 
     def quarantine(self, row: Quarantined) -> None:
         """Keep a message outside the log; the same bytes again replace the reason."""
@@ -252,8 +261,8 @@ class SqliteStore:
         rows.close()
         if gone:
             self._db.executemany("DELETE FROM quarantine WHERE rowid = ?", gone)
-            add = "INSERT INTO counters VALUES ('quarantine.dropped', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value"
-            self._db.execute(add, (len(gone),))
+            add = "INSERT INTO counters VALUES ('quarantine.dropped', ?)"
+            self._db.execute(f"{add} ON CONFLICT DO UPDATE SET value = value + excluded.value", (len(gone),))
         return len(gone)
 
     # beacons and anchors
