@@ -14,8 +14,9 @@ class Log:
     def __call__(self, text):
         seconds, (_, _, uptime_s) = self._clock.now()
         stamp = "%04d-%02d-%02dT%02d:%02d:%02dZ" % utc(seconds) if seconds else "up %d s" % uptime_s
+        line = "".join(character if character >= " " else " " for character in text)
         try:
-            print(stamp + "  " + text)
+            print(stamp + "  " + line)
             if hasattr(sys.stdout, "flush"):
                 sys.stdout.flush()
         except OSError:

@@ -60,7 +60,7 @@ def load(path):
         with open(path) as stream:
             given = json.load(stream)
     except OSError as failure:
-        raise SettingsError("cannot read %s (%s): write it, docs/operating.md has one" % (path, failure))
+        raise SettingsError("cannot read %s (%s): write it, docs/firmware.md has one" % (path, failure))
     except ValueError as failure:
         raise SettingsError("%s is not JSON (%s)" % (path, failure))
     return check(given)

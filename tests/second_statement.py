@@ -44,7 +44,7 @@ def unpack(octets: bytes) -> Any:
 
 def is_plain(value: Any, depth: int) -> bool:
     if isinstance(value, Decimal):
-        sign, digits, exponent = value.as_tuple()
+        _, digits, exponent = value.as_tuple()
         return isinstance(exponent, int) and -18 <= exponent <= -1 and int("".join(map(str, digits))) < 1 << 53
     if isinstance(value, cbor2.CBORTag):
         return value.tag == 18 and depth > 0 and is_plain(value.value, depth - 1)

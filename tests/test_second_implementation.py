@@ -2,6 +2,7 @@
 
 import base64
 import re
+from itertools import pairwise
 from typing import Any
 
 import cbor2
@@ -32,7 +33,7 @@ class Checker:
         need(all(type(header) is bytes for _, headers in body[7] for header in headers))
         need(all(type(index) is int for index in body[5]))
         for rows in ([r[0] for r in body[4]], body[5], [r[0] for r in body[7]], [r[:2] for r in body[8]]):
-            need(all(a < b for a, b in zip(rows, rows[1:], strict=False)))
+            need(all(a < b for a, b in pairwise(rows)))
         need(body[5] and set(body[5]) <= {row[0] for row in body[4]} and len(body[6]) % 32 == 0)
         need(len(body[4]) <= 100_000)
         self.header, self.checkpoint, self.receipt, rows, self.subjects, self.hashes, self.beacons, self.anchors = (

@@ -20,6 +20,7 @@ if _MICROPYTHON:
     _fsync = _libc.func("i", "fsync", "i")
     _close = _libc.func("i", "close", "i")
     _flock = _libc.func("i", "flock", "ii")
+    _libc.func("i", "umask", "i")(0o077)  # what a node writes, its key above all, is its owner's alone
     _machine = sys.implementation._machine.split(" ")[0]
 else:
     import fcntl  # type: ignore[import-not-found] # CPython's

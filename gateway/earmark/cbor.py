@@ -93,8 +93,6 @@ def _container(encoded: bytes, at: int, major: int, count: int, depth: int) -> t
             raise EncodingError(f"CBOR tag {count} before byte {at} has no place here")
         value, at = _item(encoded, at, depth)
         return cbor2.CBORTag(COSE_SIGN1, value), at
-    if count > len(encoded) - at:
-        raise EncodingError(f"CBOR cut short: {count} items at byte {at}")
     if major == _MAP:
         return _map(encoded, at, count, depth)
     items = []

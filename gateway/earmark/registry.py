@@ -96,7 +96,7 @@ class Registry:
     def check_signer(self, statement: Statement, index: int | None = None) -> None:
         """Raise unless the signer may say this at leaf `index` (None: at the end of the log).
 
-        `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 2, 4 and 5 of protocol §4.2.  No signature is verified.
+        `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 3, 4 and 5 of protocol §4.2.  No signature is verified.
         """
         of_operator = statement.kind in ("enrolment", "revocation")
         if statement.key == self.operator:

@@ -29,9 +29,14 @@ def keys() -> dict[str, Any]:
         }
         for seed, signer in zip(seeds, signers, strict=True)
     ]
-    did = TOMATO.did
+    did, base58 = TOMATO.did, "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, longer = 0x1ED01 << 256, ""
+    while number:
+        number, digit = divmod(number, 58)
+        longer = base58[digit] + longer
     wrong = [
         did[:-1],
+        f"did:key:z{longer}",
         did + "1",
         did[:-1] + "l",
         did.replace("z6Mk", "z6LS"),

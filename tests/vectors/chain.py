@@ -4,9 +4,9 @@ import hashlib
 from typing import Any
 
 import rlp
+from actors import T0
 from trie import HexaryTrie
 
-from actors import T0
 from earmark import evidence
 from earmark.evidence import ChainBlock
 from earmark.mpt import keccak256

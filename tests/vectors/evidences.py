@@ -4,9 +4,9 @@ import hashlib
 from typing import Any
 
 import rlp
+from actors import T0
 
 import chain
-from actors import T0
 from chain import BEACON, CHAIN, OTHER
 from earmark import beacon, cbor, evidence
 from earmark.evidence import ChainBlock

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import chain
 from actors import CELLAR, GATEWAY, OPERATOR, ORIGIN, STRANGER, T0, TOMATO, operator_says, sign
-from chain import BEACON, CHAIN, OTHER
 from evidences import MESSAGE
 from small_log import Log, first_log, pack
 from statements import says
 
+import chain
+from chain import BEACON, CHAIN, OTHER
 from earmark import beacon, block, cbor, cose, evidence, statement
 from earmark.evidence import ChainBlock
 from earmark.proof import MAGIC, Proof
@@ -148,8 +148,8 @@ def _flip(octets: bytes, at: int) -> bytes:
 
 def _registries() -> list[Case]:
     log = first_log()
-    cut = first_log()
-    cut.statements[1] = _flip(cut.statements[1], len(cut.statements[1]) - 1)
+    unsigned = first_log()
+    unsigned.statements[8] = _flip(unsigned.statements[8], len(unsigned.statements[8]) - 1)
     garbled = first_log()
     garbled.statements[4] = garbled.statements[4][:-1]
     boot = {0: "boot", 1: "power-on", 2: "esp32", 3: []}
@@ -173,7 +173,7 @@ def _registries() -> list[Case]:
         ("statement 0 left out", 2, log.proof([4], without=[0]).encode()),
         ("a hole in the operator's chain", 2, log.proof([4], without=[1]).encode()),
         ("a statement that is nobody's subject", 2, log.proof([4], also=[7]).encode()),
-        ("a signature of the operator's that is none", 2, cut.proof([4]).encode()),
+        ("a signature of the operator's that is none", 2, unsigned.proof([4]).encode()),
         ("a statement that is none", 2, garbled.proof([4]).encode()),
         ("a log that begins with a node", 2, foreign.proof([0]).encode()),
         ("a log that begins with a reading", 2, late.proof([0]).encode()),
@@ -324,7 +324,8 @@ def _signers() -> list[Case]:
 
 
 def _times(proof: Proof) -> list[Case]:
-    other = beacon.encode([ChainBlock(CHAIN, 1, bytes(32), T0)])
+    foreign = chain.anchor(bytes(32))
+    other = beacon.encode([foreign.block])
     (kind, where, octets), header = proof.anchors[0], BEACON.header
 
     def beacons(*rows: Any) -> bytes:
@@ -333,14 +334,13 @@ def _times(proof: Proof) -> list[Case]:
     def anchors(*rows: Any) -> bytes:
         return replace(proof, anchors=rows).encode()
 
-    strange = chain.anchor(bytes(32)).evidence(0)
     return [
-        ("a beacon that no subject carries", 7, beacons((other, (header,)))),
+        ("a beacon that no subject carries", 7, beacons((other, (foreign.header,)))),
         ("a beacon's header missing", 7, beacons((MESSAGE, ()))),
         ("a beacon's header twice", 7, beacons((MESSAGE, (header, header)))),
-        ("a beacon's header of another block", 7, beacons((MESSAGE, (chain.anchor(bytes(32)).header,)))),
+        ("a beacon's header of another block", 7, beacons((MESSAGE, (foreign.header,)))),
         ("a beacon's header altered", 7, beacons((MESSAGE, (_flip(header, 40),)))),
-        ("anchor evidence of another block", 8, anchors((kind, where, strange))),
+        ("anchor evidence of another block", 8, anchors((kind, where, foreign.evidence(0)))),
         ("anchor evidence on another chain", 8, anchors((kind, OTHER, octets))),
         ("anchor evidence of unknown kind", 8, anchors(("ots", where, octets))),
         ("anchor evidence cut short", 8, anchors((kind, where, octets[:-1]))),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from actors import CELLAR, GATEWAY, ORIGIN, SEEDS, STRANGER, T0, TOMATO, OPERATOR
+from actors import CELLAR, GATEWAY, OPERATOR, ORIGIN, SEEDS, STRANGER, T0, TOMATO
 from loose import Pairs, Raw, encode, fraction, head, sign1, small_order_r, unreduced
 
 from earmark import cose
@@ -19,6 +19,7 @@ CLAIMS = {
 }
 HEADER = {1: -8, 3: 112, 4: TOMATO.kid}
 RECORD = {-2: "tomato-1/", -3: T0, 0: "air", 1: "Cel", 2: 21}
+PACK = Raw(encode([RECORD]))
 FIRST = {-2: "tomato-1/", -3: T0, 0: "air"}
 
 Case = tuple[str, str, bytes]
@@ -28,9 +29,7 @@ def without(fields: dict[Any, Any], label: Any) -> dict[Any, Any]:
     return {key: value for key, value in fields.items() if key != label}
 
 
-def make(
-    claims: Any = CLAIMS, header: Any = HEADER, payload: Any = Raw(encode([RECORD])), signer: cose.Signer = TOMATO
-) -> bytes:
+def make(claims: Any = CLAIMS, header: Any = HEADER, payload: Any = PACK, signer: cose.Signer = TOMATO) -> bytes:
     """A statement with these parts in it, signed as they are; a header without claims gets the claims."""
     whole = header if isinstance(header, Raw) or 15 in header else {**header, 15: claims}
     protected, octets = encode(whole), payload if isinstance(payload, Raw) else encode(payload)
@@ -253,7 +252,7 @@ def _records() -> list[Case]:
         (
             "record keys unsorted",
             "unsorted keys",
-            [Pairs(reversed(sorted(RECORD.items(), key=lambda i: encode(i[0]))))],
+            [Pairs(sorted(RECORD.items(), key=lambda i: encode(i[0]), reverse=True))],
         ),
         ("label twice", "duplicate key", [Pairs([(0, "a"), (0, "b"), (2, 1), (-2, "tomato-1/"), (-3, T0)])]),
         ("pack without a length", "indefinite length", Raw(b"\x9f" + encode(RECORD) + b"\xff")),

@@ -1,0 +1,39 @@
+"""The documents name every setting of the node."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_every_setting_of_the_node_stands_in_the_firmware_document_with_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "firmware"), *sys.path])
+    before = set(sys.modules)
+    import sensors
+    import settings
+
+    words = (ROOT / "docs" / "firmware.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", words, re.MULTILINE))
+    for name, (default, _) in settings.TABLE.items():
+        shown = {None: "none", False: "false", settings.REQUIRED: "required"}.get(default, str(default))
+        assert rows[name].strip() == shown, name
+    for table in (settings.BROKER, settings.TLS):
+        assert all(f"`{name}`" in words for name in table)
+    for driver in sensors.DRIVERS:
+        assert driver in rows
+        assert all(f"`{name}`" in words for name in sensors.driver(driver).SETTINGS)
+    for name in set(sys.modules) - before:  # the firmware's modules have names that the tests use too
+        if str(ROOT / "firmware") in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "hardware").glob("*.md"))]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
+    assert links
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
