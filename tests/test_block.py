@@ -27,7 +27,7 @@ def test_headers(row: dict[str, Any]) -> None:
         row["height"],
         row["size"],
         row["sealed_at_ms"],
-        *(bytes.fromhex(row[name]) for name in ("prev", "root", "beacon")),
+        *(bytes.fromhex(row[name]) for name in ("prev", "root", "registry", "beacon")),
     )
     assert (header.encode().hex(), header.hash.hex()) == (row["bytes"], row["hash"])
     assert row["bytes"].find(row["root"]) == 2 * 96

@@ -48,6 +48,7 @@ class Checker:
         self.nodes: dict[bytes, list[Any]] = {}
         prev, names = bytes(32), dict[str, bytes]()
         for seq, (index, said) in enumerate(mine.items(), 1):
+            self.last = said
             need((said.seq, said.prev) == (seq, prev))
             said.verify()
             prev, body = said.entry, said.body
@@ -80,7 +81,12 @@ class Checker:
 
     def block(self) -> None:
         header = self.header
-        need(len(header) == 144 and header[:8] == b"earmark\1" and header[8:40] == sha256(self.origin.encode()))
+        need(
+            len(header) == 176
+            and header[128:160] == self.last.entry
+            and header[:8] == b"earmark\1"
+            and header[8:40] == sha256(self.origin.encode())
+        )
         need(0 < self.size == int.from_bytes(header[48:56], "big") and header[96:128] == self.root)
         need((int.from_bytes(header[40:48], "big"), sha256(header)) == self.expected)
 
@@ -101,6 +107,7 @@ class Checker:
         need(subtree(0, self.size) == self.root and not hashes)
 
     def signer(self) -> None:
+        need(len({(said.key, said.sub, said.seq) for said in map(self.said.get, self.subjects)}) == len(self.subjects))
         for index in self.subjects:
             said = self.said[index]
             if said.key == self.operator:

@@ -33,7 +33,9 @@ def test_a_node_that_gives_no_key_is_named(tmp_path: Path) -> None:
 def test_a_recording_is_cut_into_nodes_and_days(tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     names = [f"c {n}" for n in range(9)]
-    rows = [f"{day}/1/2022 {hour}:30," + ",".join(f"{hour}.{n}0" for n in range(9)) for day in (1, 2) for hour in (0, 23)]
+    rows = [
+        f"{day}/1/2022 {hour}:30," + ",".join(f"{hour}.{n}0" for n in range(9)) for day in (1, 2) for hour in (0, 23)
+    ]
     path.write_text("\n".join(["Time," + ",".join(names), *rows, "3/1/2022 0:00, ,,,,,,,,5"]) + "\n")
     recording = open_recording(path)
     assert [len(sensor["columns"]) for sensor in recording.sensors(1)] == [8, 1]

@@ -13,9 +13,9 @@ from earmark.errors import BadSignature, EncodingError, ProofError
 MAGIC = b"earmark\x01"
 NO_BLOCK = bytes(32)
 NO_BEACON = bytes(16)
-HEADER_SIZE = 144
+HEADER_SIZE = 176
 
-_LAYOUT = struct.Struct(">8s32sQQQ32s32s16s")
+_LAYOUT = struct.Struct(">8s32sQQQ32s32s32s16s")
 _EXTENSION = "earmark-block"
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
 _NOTE_ED25519 = b"\x01"
@@ -24,7 +24,11 @@ _VDS, _VDP, _RFC9162 = 395, 396, 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block header: `size` leaves under `root`; `beacon` is 16 zero bytes where the gateway had none."""
+    """A block header: `size` leaves under `root`.
+
+    `registry` is the entry of the operator's newest registry statement among them; `beacon` is 16 zero bytes where the
+    gateway had none.
+    """
 
     origin_hash: bytes
     height: int
@@ -32,11 +36,12 @@ class Header:
     sealed_at_ms: int
     prev: bytes
     root: bytes
+    registry: bytes
     beacon: bytes
 
     def encode(self) -> bytes:
-        """Return the 144 bytes of §5."""
-        fields = self.height, self.size, self.sealed_at_ms, self.prev, self.root, self.beacon
+        """Return the 176 bytes of §5."""
+        fields = self.height, self.size, self.sealed_at_ms, self.prev, self.root, self.registry, self.beacon
         return _LAYOUT.pack(MAGIC, self.origin_hash, *fields)
 
     @property
@@ -51,7 +56,7 @@ def origin_hash(origin: str) -> bytes:
 
 
 def decode_header(encoded: bytes) -> Header:
-    """Decode 144 bytes; `EncodingError` for another length, magic or version, or an empty tree."""
+    """Decode 176 bytes; `EncodingError` for another length, magic or version, or an empty tree."""
     if len(encoded) != HEADER_SIZE:
         raise EncodingError(f"a header of {len(encoded)} bytes; it has {HEADER_SIZE}")
     magic, *fields = _LAYOUT.unpack(encoded)

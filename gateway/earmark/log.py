@@ -194,7 +194,8 @@ class Log:
         sealed_at_ms = max(self._clock_ms(), last.sealed_at_ms if last else 0)
         prev = last.hash if last else NO_BLOCK
         origin, height = self.registry.origin, last.height + 1 if last else 0
-        header = Header(origin_hash(origin), height, self.size, sealed_at_ms, prev, self._tree.root(), beacon)
+        summary = self._tree.root(), self.registry.head
+        header = Header(origin_hash(origin), height, self.size, sealed_at_ms, prev, *summary, beacon)
         checkpoint = sign_checkpoint(self._gateway, origin, header)
         receipt = sign_receipt(self._gateway, origin, header.root)
         block = SealedBlock(height, self.size, header.encode(), checkpoint, receipt)

@@ -134,7 +134,7 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
     steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
     with _step(2):
         registry, statements, last = _check_registry(proof, operator)
-    steps.append(Step(2, True, f"the operator's statements, complete up to the last one here, at leaf {last}"))
+    steps.append(Step(2, True, f"the operator's statements without a hole, the last at leaf {last}"))
     gateway, origin = registry.gateway, registry.origin
     with _step(3):
         checkpoint = decode_checkpoint(proof.checkpoint)
@@ -144,11 +144,17 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
     with _step(4):
         header = decode_header(proof.header)
         check_block(header, checkpoint)
-    steps.append(Step(4, True, f"block {header.height}, {header.size:,} leaves, hash {header.hash.hex()}"))
+        if header.registry != registry.head:
+            raise ProofError(
+                "the block knows a newer statement of the operator: the registry in this file is cut short"
+            )
+    finding = f"block {header.height}, {header.size:,} leaves, hash {header.hash.hex()}; it knows no later word of the operator"
+    steps.append(Step(4, True, finding))
     with _step(5):
         _check_log(proof, statements, header)
     steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))
     with _step(6):
+        _check_distinct([statements[index] for index in proof.subjects])
         signers = [_check_signer(registry, index, statements[index]) for index in proof.subjects]
     names = ", ".join(sorted({node.name if node else "the operator" for node in signers})[:8])
     steps.append(Step(6, True, f"signed by {names}; enrolled before, and not revoked before, by leaf order"))
@@ -173,7 +179,7 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
         blocks=tuple(view.seen),
         anchors=judged,
         not_after=min(vouched, key=lambda block: block.time_s, default=None),
-        not_established=_not_established(last, {subject.method for subject in subjects}),
+        not_established=_not_established({subject.method for subject in subjects}),
     )
 
 
@@ -223,6 +229,14 @@ def _check_log(proof: Proof, statements: dict[int, Statement], header: Header) -
     leaves = [(index, merkle.leaf_hash(statement.entry)) for index, statement in statements.items()]
     if merkle.root_of_leaves(leaves, header.size, proof.rest) != header.root:
         raise ProofError("the statements and hashes do not give the block's root")
+
+
+def _check_distinct(subjects: Sequence[Statement]) -> None:
+    places = {(statement.key, statement.sub, statement.seq) for statement in subjects}
+    if len(places) < len(subjects):
+        raise ProofError(
+            "two statements with one seq of one chain: the gateway logged a reading twice, or a key was copied"
+        )
 
 
 def _check_signer(registry: Registry, index: int, statement: Statement) -> Enrolment | None:
@@ -288,11 +302,11 @@ def _where(block: ChainBlock) -> str:
     return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
 
 
-def _not_established(last: int, methods: Collection[str]) -> tuple[str, ...]:
+def _not_established(methods: Collection[str]) -> tuple[str, ...]:
     return (
         "that a sensor told the truth, or stood where its name says",
         "that nothing was left out between the statements shown",
-        f"that the operator revoked no key after leaf {last}: whoever made this file may have left that out",
+        "that the operator revoked no key after this block was sealed, or in a statement that the gateway held back",
         *(
             f"that anything was measured where a reading is {method}: its signer says that it is not"
             for method in ("modelled", "replayed")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from earmark.cose import did
 from earmark.errors import RevokedKey, UnknownNode, WrongRegistry, WrongSubject
-from earmark.statement import REGISTRY, Statement
+from earmark.statement import NO_ENTRY, REGISTRY, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,16 @@ class Enrolment:
 
 
 class Registry:
-    """The keys of one log: the operator's, the gateway's and the nodes', by leaf index."""
+    """The keys of one log: the operator's, the gateway's and the nodes', by leaf index.
+
+    `head` is the entry of the statement applied last.
+    """
 
     def __init__(self, operator: bytes) -> None:
         self.operator = operator
         self.gateway = b""
         self.origin = ""
+        self.head = NO_ENTRY
         self._nodes: dict[bytes, Enrolment] = {}
         self._by_name: dict[str, Enrolment] = {}
 
@@ -85,6 +89,7 @@ class Registry:
         else:
             node = self._nodes[key]
             self._set(Enrolment(key, node.name, node.enrolled_at, index, body[2]))
+        self.head = statement.entry
 
     def _set(self, node: Enrolment) -> None:
         self._nodes[node.key] = self._by_name[node.name] = node

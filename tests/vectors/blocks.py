@@ -97,8 +97,8 @@ def headers() -> dict[str, Any]:
     whole = _header().encode()
     wrong = {
         "empty": b"",
-        "143 bytes": whole[:-1],
-        "145 bytes": whole + b"\0",
+        "175 bytes": whole[:-1],
+        "177 bytes": whole + b"\0",
         "another magic": b"E" + whole[1:],
         "version 0": whole[:7] + b"\0" + whole[8:],
         "version 2": whole[:7] + b"\2" + whole[8:],
@@ -116,6 +116,7 @@ def _fields(header: Header) -> dict[str, Any]:
         "sealed_at_ms": header.sealed_at_ms,
         "prev": header.prev.hex(),
         "root": header.root.hex(),
+        "registry": header.registry.hex(),
         "beacon": header.beacon.hex(),
         "bytes": header.encode().hex(),
         "hash": header.hash.hex(),

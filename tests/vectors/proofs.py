@@ -243,10 +243,13 @@ def _blocks() -> list[Case]:
         ("header of another root", 4, block_of(root=bytes(32))),
         ("header after another block", 4, block_of(prev=bytes(32))),
         ("header with another beacon", 4, block_of(beacon=b"\x22" * 16)),
+        ("header that names another statement of the operator", 4, block_of(registry=bytes(32))),
+        ("the operator's last statement left out", 4, first_log().proof([4], without=[8]).encode()),
+        ("a revocation that came after the block", 4, _with_revocation(log)),
         ("header of no leaves", 4, block_of(size=0)),
         ("header of version 2", 4, replace(proof, header=proof.header[:7] + b"\2" + proof.header[8:]).encode()),
-        ("header of 143 bytes", 4, replace(proof, header=proof.header[:-1]).encode()),
-        ("header of 145 bytes", 4, replace(proof, header=proof.header + b"\0").encode()),
+        ("header of 175 bytes", 4, replace(proof, header=proof.header[:-1]).encode()),
+        ("header of 177 bytes", 4, replace(proof, header=proof.header + b"\0").encode()),
     ]
 
 
@@ -268,7 +271,6 @@ def _trees() -> list[Case]:
             5,
             replace(proof, statements=(first, second, (2, said))).encode(),
         ),
-        ("a revocation that is not in the log", 5, _with_revocation(log)),
     ]
 
 
@@ -308,7 +310,11 @@ def _signers() -> list[Case]:
     enrols = {0: "enrolment", 1: CELLAR.key, 2: "node", 3: "cellar-2"}
     alike = {**operator_says(1, bytes(32), enrols), "sub": "tomato-1"}
     by_operator = log(lambda to: reads(to, OPERATOR, "operator"))
+    twice = log(tomato, reads)
+    twice.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=1, prev=bytes(32), method=0)))
     return [
+        ("two statements with one seq", 6, twice.proof([2, 3]).encode()),
+        ("one statement at two leaves", 6, _logged_twice(log(tomato, reads)).encode()),
         ending("a signer that nobody enrolled", log(tomato, lambda to: reads(to, STRANGER))),
         ending("the gateway as a node", log(tomato, lambda to: reads(to, GATEWAY, "hillside"))),
         ("a signer enrolled later", 6, later.proof([1]).encode()),
@@ -321,6 +327,11 @@ def _signers() -> list[Case]:
             log(tomato, reads, lambda to: to.add(_flip(to.statements[2], len(to.statements[2]) - 1))),
         ),
     ]
+
+
+def _logged_twice(log: Log) -> Proof:
+    log.add(log.statements[2])
+    return log.proof([2, 3])
 
 
 def _times(proof: Proof) -> list[Case]:

@@ -59,7 +59,9 @@ class Log:
         """The header of a block over all leaves."""
         size = len(self.statements)
         root = merkle.range_hash(0, size, self.subtree)
-        return block.Header(block.origin_hash(self.origin), 7, size, (T0 + 5) * 1000, b"\x11" * 32, root, beacon)
+        registry = hashlib.sha256(self.statements[self.registry[-1]]).digest() if self.registry else NO_ENTRY
+        fields = block.origin_hash(self.origin), 7, size, (T0 + 5) * 1000, b"\x11" * 32, root, registry, beacon
+        return block.Header(*fields)
 
     def proof(
         self,

@@ -112,6 +112,8 @@ class Blocks:
             yield f"is stored as {row}; its header says {header.height} and {header.size}"
         if header.origin_hash != origin_hash(self._registry.origin):
             yield "is of another log"
+        if header.registry != self._registry.head:
+            yield "names another statement than the operator's newest among its leaves"
         if header.prev != (self._last.hash if self._last else NO_BLOCK):
             yield "does not follow the block before it"
         if self._last and header.size <= self._last.size:

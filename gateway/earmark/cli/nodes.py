@@ -26,7 +26,10 @@ _ALWAYS_MS = 1 << 62
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of one of the two."""
     if command == "node enroll":
-        parser.usage = "earmark node enroll [--farm DIR] [--json] (DID NAME | --dir NODE_FOLDER [NAME])"
+        parser.usage = (
+            "earmark node enroll [--farm DIR] [--json]\n"
+            "                           (DID NAME | --dir NODE_FOLDER [NAME])"
+        )
         parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
         parser.add_argument(
             "--dir",
