@@ -18,7 +18,9 @@ from earmark.errors import EncodingError, Rejected
 from farm import NOW_S
 from sample_farm import SampleFarm
 
-pytest_plugins = ["commands"]
+pytest_plugins = ["command_fixtures"]
+
+DID = cose.Signer(bytes(32)).did
 
 
 def section(page: str, command: str) -> str:
@@ -90,7 +92,7 @@ def test_help(earmark: Earmark, command: str) -> None:
         ["init"],
         ["check", "x"],
         ["check", "x", "--operator", "did:key:z6Mk"],
-        ["check", "x", "--operator", "nobody", "--block", "eip155:1=0x12"],
+        ["check", "x", "--operator", DID, "--block", "eip155:1=0x12"],
         ["prove"],
         ["prove", "1", "--node", "n1"],
         ["prove", "--node", "n1"],
@@ -106,24 +108,25 @@ def test_help(earmark: Earmark, command: str) -> None:
         ["log", "list", "--last", "0"],
         ["log", "quarantine", "--held", "--refused"],
         ["log", "export", "--format", "xml"],
-        ["log", "export", "--json"],
         ["init", "--site", "x", "--port", "70000"],
         ["log", "check", "--far", "x"],
     ],
 )
 def test_wrong_calls_are_told_apart(earmark: Earmark, sample: SampleFarm, words: list[str]) -> None:
-    at_farm = words and words[0] not in ("init", "check", "node", "no-such") and len(words) > 1
-    place = ["--farm", "farm"] if at_farm or words[:2] in (["node", "enroll"], ["node", "revoke"]) else []
+    has_farm = words[:1] in (["prove"], ["log"]) or words[:2] in (["node", "enroll"], ["node", "revoke"])
+    place = ["--farm", "farm"] if has_farm else []
     said = earmark(*words, *place)
     assert (said.status, said.out) == (2, "")
     assert said.err.startswith("earmark")
     assert said.err.count("\n") == 1
     assert "--help`" in said.err
-    in_json = earmark(*words, *place, *(["--json"] if "--json" not in words else []))
-    if "--json" not in words:
-        assert in_json.status == 2
-        error = in_json.json()["error"]
-        assert (error["kind"], error["status"]) == ("UsageError", 2)
+    error = earmark(*words, *place, "--json").json()["error"]
+    assert (error["kind"], error["status"]) == ("UsageError", 2)
+
+
+def test_json_of_an_export_goes_beside_a_file(earmark: Earmark, sample: SampleFarm) -> None:
+    said = in_farm(earmark)("log", "export", "--json")
+    assert (said.status, said.json()["error"]["kind"]) == (2, "UsageError")
 
 
 @pytest.mark.parametrize("command", ["node list", "log check", "log list", "anchor status", "prove 3", "run"])
@@ -156,8 +159,9 @@ def test_what_is_no_database_is_no_traceback(earmark: Earmark, sample: SampleFar
     assert in_farm(earmark)("log", "check").status == 1
 
 
-JSON_CALLS = {
+CALLS = {
     "init": ["init", "new", "--site", "home"],
+    "node enroll": ["node", "enroll", cose.did(Signing(9, "porch-9").key), "porch-9"],
     "node list": ["node", "list"],
     "node revoke": ["node", "revoke", "shed-2", "--reason", "sold"],
     "log check": ["log", "check"],
@@ -167,9 +171,12 @@ JSON_CALLS = {
     "anchor status": ["anchor", "status"],
     "anchor now": ["anchor", "now"],
     "prove": ["prove", "3"],
-    "check": ["check", "three.earmark"],
-    "unpack": ["unpack", "three.earmark", "parts"],
+    "check": ["check", "all.earmark", "--operator", "farm/operator.did"],
+    "unpack": ["unpack", "all.earmark", "parts"],
 }
+"""A call of every command that ends by itself, in the folder that the sample farm `farm` stands in."""
+
+WITHOUT_FARM = ("init", "check", "unpack")
 SHAPES = {
     "init": "anchors broker farm gateway operator site",
     "node enroll": "admitted did enrolled_at held name refused",
@@ -188,47 +195,35 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("command", [*JSON_CALLS, "node enroll"])
+def call(earmark: Earmark, sample: SampleFarm, command: str, *more: str) -> Said:
+    """Call a command over a proof of everything that the sample farm has."""
+    sample.seal()
+    assert in_farm(earmark)("prove", "0-13", "-o", "all.earmark").status == 0
+    said = earmark(*CALLS[command], *([] if command in WITHOUT_FARM else ["--farm", "farm"]), *more)
+    assert (said.status, said.err) == (0, "")
+    return said
+
+
+@pytest.mark.parametrize("command", CALLS)
 def test_json_is_one_object_with_stable_keys_that_are_documented(
     earmark: Earmark, sample: SampleFarm, command: str
 ) -> None:
-    in_farm(earmark)("prove", "3", "-o", "three.earmark")
-    words = JSON_CALLS.get(command, ["node", "enroll", cose.did(sample.stranger.key), "porch-9"])
-    place = (
-        ["--operator", sample.did]
-        if command == "check"
-        else []
-        if command in ("init", "unpack")
-        else ["--farm", "farm"]
-    )
-    said = earmark(*words, *place, "--json")
-    assert (said.status, said.err) == (0, "")
-    keys = sorted(said.json())
+    keys = sorted(call(earmark, sample, command, "--json").json())
     assert keys == SHAPES[command].split()
     text = section((DOCS / "cli.md").read_text(), command)
     for key in keys:
         assert f"`{key}`" in text, f"docs/cli.md says nothing of the key {key} under earmark {command}"
 
 
-def test_words_fit_a_page_of_80_columns_without_colour(earmark: Earmark, sample: SampleFarm) -> None:
-    in_farm(earmark)("prove", "3-13", "-o", "all.earmark")
-    calls = [
-        [*words, *([] if command in ("init", "unpack", "check") else ["--farm", "farm"])]
-        for command, words in JSON_CALLS.items()
-    ]
-    calls[list(JSON_CALLS).index("check")] = ["check", "all.earmark", "--operator", sample.did]
-    calls[list(JSON_CALLS).index("unpack")] = ["unpack", "all.earmark", "parts"]
-    sample.seal()
-    in_farm(earmark)("prove", "3-13", "-o", "all.earmark")
-    for words in calls:
-        said = earmark(*words)
-        assert said.status == 0, (words, said.err)
-        assert said.out
-        assert "\x1b" not in said.out
-        for line in said.out.splitlines():
-            assert line == line.rstrip()
-            is_to_copy = any(part in line for part in ("did:key:", "0x", "earmark ", str(sample.farm.folder)))
-            assert len(line) <= 80 or is_to_copy, line
+@pytest.mark.parametrize("command", CALLS)
+def test_words_fit_a_page_of_80_columns_without_colour(earmark: Earmark, sample: SampleFarm, command: str) -> None:
+    said = call(earmark, sample, command)
+    assert said.out
+    assert "\x1b" not in said.out
+    for line in said.out.splitlines():
+        assert line == line.rstrip()
+        is_to_copy = any(part in line for part in ("did:key:", "0x", "earmark "))
+        assert len(line) <= 80 or is_to_copy, line
 
 
 @pytest.mark.parametrize(

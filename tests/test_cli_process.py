@@ -18,7 +18,7 @@ from farm import NOW_S, Signing
 from sample_farm import TEXT, SampleFarm
 from services import free_port, wait_for
 
-pytest_plugins = ["commands"]
+pytest_plugins = ["command_fixtures"]
 
 EARMARK = [sys.executable, "-m", "earmark"]
 

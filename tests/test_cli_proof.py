@@ -11,7 +11,7 @@ from earmark.proof import decode_proof
 from farm import NOW_S
 from sample_farm import SampleFarm
 
-pytest_plugins = ["commands"]
+pytest_plugins = ["command_fixtures"]
 
 
 def blocks(sample: SampleFarm, *names: str) -> list[str]:

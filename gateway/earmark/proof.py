@@ -148,8 +148,8 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
             raise ProofError(
                 "the block knows a newer statement of the operator: the registry in this file is cut short"
             )
-    finding = f"block {header.height}, {header.size:,} leaves, hash {header.hash.hex()}; it knows no later word of the operator"
-    steps.append(Step(4, True, finding))
+    steps.append(Step(4, True, f"block {header.height}, {header.size:,} leaves, hash {header.hash.hex()}"))
+    steps.append(Step(4, True, "it names the operator's last statement above: none before it was left out"))
     with _step(5):
         _check_log(proof, statements, header)
     steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))

@@ -92,7 +92,7 @@ def _gateway(proof: Proof) -> tuple[bytes, str]:
 
 def _block(proof: Proof) -> Iterator[Part]:
     yield Part("checkpoint", proof.checkpoint, "signed checkpoint (C2SP tlog-checkpoint), as text")
-    yield Part("header.bin", proof.header, "Earmark block header, 144 bytes (protocol.md §5); its SHA-256 is anchored")
+    yield Part("header.bin", proof.header, "Earmark block header (protocol.md §5); its SHA-256 is what is anchored")
 
 
 def _times(proof: Proof) -> Iterator[Part]:
