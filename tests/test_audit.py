@@ -6,6 +6,7 @@ import sqlite3
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,18 @@ def rewound_block(bare: sqlite3.Connection, sample: SampleFarm) -> None:
     bare.execute("UPDATE blocks SET header = ?, checkpoint = ?, receipt = ? WHERE height = 1", row)
 
 
+def hidden_revocation(bare: sqlite3.Connection, sample: SampleFarm) -> None:
+    """Block 1 signed anew by the gateway itself, as if the operator had said nothing after enrolling it."""
+    [(encoded, checkpoint)] = bare.execute("SELECT header, checkpoint FROM blocks WHERE height = 1")
+    [(first,)] = bare.execute("SELECT statement FROM entries WHERE idx = 0")
+    new = replace(decode_header(encoded), registry=hashlib.sha256(first).digest())
+    gateway, origin = sample.farm.signer("gateway"), checkpoint.decode().split("\n")[0]
+    bare.execute(
+        "UPDATE blocks SET header = ?, checkpoint = ? WHERE height = 1",
+        (new.encode(), sign_checkpoint(gateway, origin, new)),
+    )
+
+
 CASES: dict[str, tuple[Callable[[sqlite3.Connection, SampleFarm], None], str, str]] = {
     "a bit of a statement's signature": (statement(5, flip), "leaf 5", "BadSignature"),
     "a bit of a statement's readings": (statement(5, lambda raw: flip(raw, -70)), "leaf 5", ""),
@@ -154,6 +167,7 @@ CASES: dict[str, tuple[Callable[[sqlite3.Connection, SampleFarm], None], str, st
     "a block missing": (change("DELETE FROM blocks WHERE height = 0"), "block 1", "stands where block 0 should"),
     "a block under another size": (change("UPDATE blocks SET size = 5 WHERE height = 0"), "block 0", "is stored as"),
     "a block rewound by its gateway": (rewound_block, "block 1", "does not follow the block before it"),
+    "a block that hides the operator's newest word": (hidden_revocation, "block 1", "the operator's newest"),
     "a block in the past": (rewound_block, "block 1", "is older than the block before it"),
     "runs that count too much": (
         change("UPDATE runs SET last = 9 WHERE last = 5 AND first = 1"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import DOCS, Earmark, in_farm
+from commands import DOCS, Earmark, Said, in_farm
 from earmark import config, cose
 from earmark.cli import arguments
 from earmark.cli.logs import CURES
@@ -15,7 +15,7 @@ from earmark.cli.parser import COMMANDS, build_parser, parsers
 from earmark.cli.text import clean
 from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import EncodingError, Rejected
-from farm import NOW_S
+from farm import NOW_S, Signing
 from sample_farm import SampleFarm
 
 pytest_plugins = ["command_fixtures"]

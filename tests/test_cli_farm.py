@@ -48,7 +48,12 @@ def test_init_writes_what_it_was_told(earmark: Earmark, tmp_path: Path) -> None:
     pem = 'odd "name" \\ é.pem'
     earmark("init", tmp_path / "b", "--site", "b", "--broker", "mqtts://h:1", "--user", "u", "--authority", pem)
     broker = config.open_farm(tmp_path / "b").config.broker
-    assert (broker.embedded, broker.url, broker.user, broker.authority) == (False, "mqtts://h:1", "u", pem)
+    assert (broker.embedded, broker.url, broker.user, broker.authority) == (
+        False,
+        "mqtts://h:1",
+        "u",
+        str(Path(pem).absolute()),
+    )
     earmark("init", tmp_path / "c", "--site", "c", "--port", "2000", "--listen", "127.0.0.1", "--anchor", "development")
     made = config.open_farm(tmp_path / "c").config
     assert (made.broker.listen, made.broker.port) == ("127.0.0.1", 2000)

@@ -143,7 +143,7 @@ def test_a_check_with_the_chains_blocks_gives_the_window(earmark: Earmark, sampl
     assert found["not_before"]["time_s"] == sample.beacon.time_s
     assert found["not_after"]["hash"] == f"0x{sample.anchored.hash.hex()}"
     assert found["to_compare"] == []
-    assert [step["number"] for step in found["steps"]] == list(range(1, 10))
+    assert sorted({step["number"] for step in found["steps"]}) == list(range(1, 10))
 
 
 def test_a_lower_bound_for_some_is_said_to_be_for_some(earmark: Earmark, sample: SampleFarm) -> None:

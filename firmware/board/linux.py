@@ -25,7 +25,7 @@ if _MICROPYTHON:
 else:
     import fcntl  # type: ignore[import-not-found] # CPython's
 
-    os.umask(0o077)  # type: ignore[attr-defined]
+    os.umask(0o077)
     _machine = sys.platform + " " + os.uname().machine
 
 NAME = "%s, %s %s" % (_machine, sys.implementation.name, ".".join(str(part) for part in sys.implementation.version[:3]))

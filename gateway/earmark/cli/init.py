@@ -52,8 +52,8 @@ _ANCHOR = """
 # is used for nothing else and has little in it; `every_s` is the time between two anchors, in seconds.
 # [[anchor]]
 # chain = "eip155:1"
-# rpc_file = "keys/rpc-url"
-# key_file = "keys/anchor.key"
+# rpc_file = {rpc_file}
+# key_file = {key_file}
 # every_s = 3600
 # fee_cap_gwei = 30
 """
@@ -83,7 +83,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Make the farm and say what comes next."""
     folder = args.dir or folder_of(args)
-    farm = create_farm(folder, _settings(args), (GATEWAY_USER, NODE_USER))
+    farm = create_farm(folder, _settings(args, folder), (GATEWAY_USER, NODE_USER))
     operator.found(farm)
     _tell(farm, screen)
     screen.document(
@@ -99,12 +99,13 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> str:
+def _settings(args: argparse.Namespace, folder: Path) -> str:
     if args.broker:
         is_tls = parse_url(args.broker)[2]
         if is_tls and not args.authority:
             raise ConfigError("mqtts:// needs --authority FILE, the authority that signed the broker's certificate")
-        authority = f"authority = {_quoted(args.authority)}" if args.authority else '# authority = "broker-ca.pem"'
+        given = _absolute(Path(args.authority or "broker-ca.pem"))
+        authority = f"authority = {given}" if args.authority else f"# authority = {given}"
         broker = _OWN.format(url=_quoted(args.broker), user=_quoted(args.user), authority=authority)
     elif args.user or args.authority:
         raise ConfigError("--user and --authority are for a broker of your own: name it with --broker")
@@ -113,7 +114,14 @@ def _settings(args: argparse.Namespace) -> str:
     log = LogSettings()
     head = _HEAD.format(site=_quoted(args.site))
     tail = _TAIL.format(seal_every_s=round(log.seal_every_s), seal_after=log.seal_after)
-    return head + broker + tail + (_DEVELOPMENT if args.anchor else _ANCHOR)
+    keys = folder / "keys"
+    anchor = _ANCHOR.format(rpc_file=_absolute(keys / "rpc-url"), key_file=_absolute(keys / "anchor.key"))
+    return head + broker + tail + (_DEVELOPMENT if args.anchor else anchor)
+
+
+def _absolute(path: Path) -> str:
+    """Return a path that means the same wherever the gateway is started."""
+    return _quoted(str(path.absolute()))
 
 
 def _quoted(text: str) -> str:

@@ -170,7 +170,7 @@ def _tell(path: Path, encoded: bytes, report: Report, reason: str, screen: Scree
         number = sum(subject.method == method for subject in report.subjects)
         if number:
             screen.say(
-                f"{method.upper()}: {number:,} of them were not measured, and the file says so",
+                f"{method.upper()}: {count(number, 'of them was', 'of them were')} not measured, and the file says so",
                 indent=2,
                 style="yellow",
             )

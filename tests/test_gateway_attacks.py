@@ -1,0 +1,442 @@
+"""The gateway under attack: strangers, hostile nodes, failing disks, clocks that go back, and commands at the same
+moment.
+"""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from earmark import ack, broker, mqtt, operator, simulate
+from earmark import gateway as running
+from earmark.acknowledge import Acknowledger
+from earmark.anchoring import Anchoring, Plan
+from earmark.broker import GATEWAY_USER, NODE_USER, Broker
+from earmark.config import Farm, create_farm, open_farm, parse_config
+from earmark.errors import ConfigError, EarmarkError, StoreError
+from earmark.gateway import Gateway, Public
+from earmark.log import receive
+from earmark.mqtt import Endpoint, Link, Message
+from earmark.store import AnchorRow, Quarantined
+from earmark.store.sqlite import SqliteStore
+from farm import NOW_S, Bench, Signing, new_store
+from services import CONFIGURATION, Mosquitto, TestNode, free_port, gateway, make_farm, wait_for
+from test_anchoring import FakeTarget
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(new_store(tmp_path)).found()
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Farm:
+    return make_farm(tmp_path / "farm", free_port())
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[int]:
+    port = free_port()
+    process = Mosquitto(tmp_path / "mosquitto", port)
+    process.start()
+    yield port
+    process.kill()
+
+
+class FakeLink:
+    """A connection that keeps what it is given, in order."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[int] = []
+        self.published: list[bytes] = []
+
+    def acknowledge(self, messages: list[Message]) -> None:
+        self.acknowledged += [message.mid for message in messages]
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        self.published.append(payload)
+
+
+def still(farm: Farm) -> tuple[Gateway, FakeLink]:
+    """A gateway that is driven turn by turn, on a connection in memory."""
+    made, link = Gateway(farm), FakeLink()
+    made._link = link  # type: ignore[assignment]
+    return made, link
+
+
+def message(raw: bytes, mid: int) -> Message:
+    return Message("earmark/v1/home/n1/up", raw, mid, 1, 1)
+
+
+def enrolled(farm: Farm) -> Signing:
+    node = Signing(3, "n1")
+    operator.enrol(farm, node.key, "n1")
+    return node
+
+
+# the gateway and commands at one moment
+
+
+def test_what_a_command_wrote_before_the_gateway_had_its_lock_is_known_to_it(farm: Farm) -> None:
+    enrolled(farm)
+    made = Gateway(farm)
+    late = Signing(4, "n2")
+    operator.enrol(farm, late.key, "n2")  # no gateway holds the lock yet, so the command writes the log
+    stop = threading.Event()
+    outcomes: list[Any] = []
+
+    def serve(_: threading.Event) -> None:
+        outcomes.extend(made._log.admit([receive(late.read(), "t", NOW_S * 1000)]))
+
+    made._serve = serve  # type: ignore[method-assign]
+    made._broker, made._link = None, SimpleNamespace(start=lambda: None, stop=lambda: None)  # type: ignore[assignment]
+    made.run(stop)
+    assert [(outcome.index, outcome.error) for outcome in outcomes] == [(3, None)]
+
+
+def test_a_command_does_not_wait_for_a_gateway_that_does_not_run(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operator, "WAIT_S", 3.0)
+    ended: list[object] = []
+
+    def enrol() -> None:
+        try:
+            ended.append(operator.enrol(farm, Signing(4, "n2").key, "n2"))
+        except EarmarkError as error:
+            ended.append(error)
+
+    second = threading.Thread(target=enrol)
+    with farm.lock() as is_ours:  # another command, in the moment after it took what was submitted
+        assert is_ours
+        second.start()
+        store = SqliteStore(farm.database)
+        wait_for(lambda: bool(store.submitted()), "the second command submitted")
+        store.close()
+    second.join(30)
+    assert ended == [1]
+
+
+# crashes of `init`
+
+
+def test_a_farm_whose_init_was_killed_before_leaf_0_can_be_finished(tmp_path: Path) -> None:
+    kill = "import os; from earmark import operator; operator.found = lambda farm: os._exit(9)"
+    command = [sys.executable, "-c", f"{kill}; from earmark.cli import main; main()", "init", "farm", "--site", "home"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 9
+    again = subprocess.run(
+        [sys.executable, "-m", "earmark", "init", "farm", "--site", "home"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert operator.enrol(open_farm(tmp_path / "farm"), Signing(4, "n2").key, "n2") == 1
+
+
+# clocks
+
+
+def test_nodes_are_answered_when_the_clock_went_back(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = enrolled(farm)
+    now_ms = NOW_S * 1000
+    monkeypatch.setattr(running, "clock_ms", lambda: now_ms)
+    made, link = still(farm)
+    made._turn([message(node.read(), 1)])
+    assert len(link.published) == 1
+    now_ms -= 3_600_000
+    made._turn([message(node.read(), 2)])
+
+    def is_answered() -> bool:
+        made._turn([])
+        return len(link.published) == 2
+
+    wait_for(is_answered, "the second statement is answered", 5)
+
+
+def test_anchors_are_planned_when_the_clock_went_back(bench: Bench) -> None:
+    target = FakeTarget()
+    bench.log.seal()
+    bench.now_ms += 10 * 365 * 86_400_000  # the clock was wrong when the machine started
+    anchoring = Anchoring(bench.store, target, Plan(60), lambda: bench.now_ms)
+    anchoring.step()
+    target.states[target.sent[0]] = "final"
+    anchoring.step()
+    bench.now_ms -= 10 * 365 * 86_400_000
+    bench.enrol(3, "n1")
+    bench.log.seal()
+    anchoring.step()
+    assert [row.height for row in bench.store.anchor_rows()] == [0, 1]
+
+
+# acknowledgements
+
+
+def test_an_acknowledgement_frees_nothing_beyond_what_came(bench: Bench) -> None:
+    """A board that was set back to seq 2 signs other bytes as seq 3: its repeat of seq 2 must not free that one."""
+    node = bench.enrol(3, "n1")
+    raws = [node.read(value) for value in range(5)]
+    bench.admit(*raws)
+    acknowledger = Acknowledger(bench.log, bench.gateway, 0)
+    acknowledger.note(bench.admit(raws[1]))
+    [(_, payload)] = acknowledger.due(0)
+    assert ack.decode(payload, bench.gateway.key).runs == ((1, 2),)
+
+
+def test_a_turn_that_fails_late_acknowledges_once_and_answers(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = enrolled(farm)
+    made, link = still(farm)
+    arrived = [message(node.read(), 7)]
+    with monkeypatch.context() as patch:
+        patch.setattr(made._log, "take_submissions", lambda: fail(StoreError("the disk is full")))
+        with pytest.raises(StoreError):
+            made._turn(arrived)
+    made._turn(arrived)
+    assert link.acknowledged == [7]  # a second PUBACK may be for another message under the same number
+    assert len(link.published) == 1
+
+
+def fail(error: Exception) -> Any:
+    raise error
+
+
+# floods and hostile nodes
+
+
+def test_the_cost_of_a_statement_does_not_grow_with_the_holes_of_its_chain(bench: Bench) -> None:
+    node = bench.enrol(3, "n1")
+
+    def cost_s(first: int) -> float:
+        raws = [node.read(seq=first + 2 * place, prev=b"\5" * 32) for place in range(200)]
+        began = time.perf_counter()
+        bench.admit(*raws)
+        return time.perf_counter() - began
+
+    cost_s(2)
+    few = min(cost_s(1_000 + 1_000 * part) for part in range(3))
+    chain = bench.store.chain(node.key, "n1")
+    assert chain
+    with bench.store.transaction():
+        bench.store.set_runs(chain.id, chain.runs + tuple((seq, seq) for seq in range(100_000, 140_000, 2)), chain.runs)
+    bench.open()
+    many = min(cost_s(1_000_000 + 1_000 * part) for part in range(3))
+    assert many < 8 * few
+
+
+def test_long_topics_count_towards_the_quarantine(bench: Bench) -> None:
+    with bench.store.transaction():
+        for number in range(50):
+            raw = number.to_bytes(4, "big")
+            bench.store.quarantine(
+                Quarantined(raw * 8, 0, "t" * 60_000, 4, raw, "EncodingError", "no statement", False)
+            )
+        bench.store.trim_quarantine(1 << 20)
+    kept = sum(len(row.topic) + len(row.message) + len(row.raw) for row in bench.store.quarantine_rows())
+    assert kept <= 1 << 20
+
+
+def test_junk_does_not_flush_an_equivocation_out_of_the_quarantine(bench: Bench) -> None:
+    node, clone = bench.enrol(3, "n1"), Signing(3, "n1")
+    bench.admit(node.read(1), clone.read(2))
+    bench.admit(*[b"\xff" * 8000 + number.to_bytes(4, "big") for number in range(200)])
+    with bench.store.transaction():
+        bench.store.trim_quarantine(1 << 20)
+    assert bench.store.quarantine_counts().get("Equivocation") == 1
+
+
+def test_a_node_cannot_take_the_gateways_session(farm: Farm) -> None:
+    with gateway(farm) as process:
+        wait_for(lambda: "connected to the broker" in process.said, "the gateway runs")
+        thief = paho.Client(CallbackAPIVersion.VERSION2, client_id="earmark-gateway-home", clean_session=False)
+        thief.username_pw_set(NODE_USER, farm.passwords()[NODE_USER])
+        thief.connect("127.0.0.1", farm.config.broker.port)
+        thief.loop_start()
+        node = TestNode(farm, farm.config.broker.port, 3, "n1")
+        try:
+            operator.enrol(farm, node.signing.key, "n1")
+            node.say(node.signing.read())
+            node.send_until_acknowledged()
+        finally:
+            node.close()
+            thief.disconnect()
+            thief.loop_stop()
+        assert "lost the broker" not in process.said
+
+
+def test_an_idle_step_does_not_read_all_anchors_ever_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.log.seal()
+    done = AnchorRow("test:1", "fake", 0, b"h" * 32, "final", evidence=b"e" * 4000, planned_at_ms=bench.now_ms)
+    with bench.store.transaction():
+        for height in range(100):
+            bench.store.put_anchor(replace(done, height=height))
+    read: list[AnchorRow] = []
+    real = bench.store.anchor_rows
+
+    def counted(*args: Any, **named: Any) -> list[AnchorRow]:
+        rows = real(*args, **named)
+        read.extend(rows)
+        return rows
+
+    monkeypatch.setattr(bench.store, "anchor_rows", counted)
+    Anchoring(bench.store, FakeTarget(), Plan(60), lambda: bench.now_ms).step()  # type: ignore[arg-type]
+    assert len(read) < 5
+
+
+# the store fails
+
+
+def interrupted(store: SqliteStore) -> Callable[[], None]:
+    """Let every statement of the connection fail with an `OperationalError`; call the result to end that."""
+    store._db.set_progress_handler(lambda: 1, 1)
+    return lambda: store._db.set_progress_handler(None, 0)
+
+
+@pytest.mark.parametrize("method", ["retry", "take_submissions"])
+def test_a_read_that_fails_is_a_store_error(bench: Bench, method: str) -> None:
+    mend = interrupted(bench.store)
+    with pytest.raises(StoreError):
+        getattr(bench.log, method)()
+    mend()
+    assert getattr(bench.log, method)() == []
+
+
+def test_housekeeping_trims_in_one_transaction(farm: Farm) -> None:
+    made, _ = still(farm)
+    made._broker = None
+    seen: list[str] = []
+    made._log.admit([receive(number.to_bytes(4, "big"), "t", 0) for number in range(20)])
+    made._config = replace(made._config, ingest=replace(made._config.ingest, quarantine_mb=0))
+    made._store._db.set_trace_callback(seen.append)
+    made._keep_house()
+    made._store._db.set_trace_callback(None)
+    first = next(place for place, sql in enumerate(seen) if sql.startswith("DELETE FROM quarantine"))
+    assert "BEGIN IMMEDIATE" in seen[:first]
+
+
+def test_a_full_disk_in_housekeeping_does_not_end_the_gateway(farm: Farm) -> None:
+    made, _ = still(farm)
+    made._broker = None
+    made._log.admit([receive(number.to_bytes(4, "big"), "t", 0) for number in range(20)])
+    made._config = replace(made._config, ingest=replace(made._config.ingest, quarantine_mb=0))
+    made._store._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StoreError):
+        made._keep_house()
+
+
+# threads and connections
+
+
+def test_the_link_ends_while_more_waits_than_its_queue_takes(mosquitto: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "QUEUE", 2)
+    link = Link(Endpoint("127.0.0.1", mosquitto), "home")
+    link.start()
+    wait_for(lambda: link.is_connected, "the link is connected")
+    sender = paho.Client(CallbackAPIVersion.VERSION2, client_id="sender")
+    sender.connect("127.0.0.1", mosquitto)
+    sender.loop_start()
+    for number in range(50):
+        sender.publish("earmark/v1/home/n1/up", bytes([number]), qos=1).wait_for_publish(10)
+    wait_for(link._messages.full, "the queue is full")
+    ending = threading.Thread(target=link.stop, daemon=True)
+    ending.start()
+    ending.join(10)
+    is_stuck = ending.is_alive()
+    while ending.is_alive():
+        link.collect(10, 0.1)
+    sender.disconnect()
+    sender.loop_stop()
+    assert not is_stuck
+
+
+def test_collect_gives_no_more_than_was_asked_for() -> None:
+    link = Link(Endpoint("127.0.0.1", 1), "home")
+    link._messages.put(message(b"x", 1))
+    assert link.collect(0, 0.01) == []
+
+
+@pytest.mark.parametrize("error", [ValueError("an endpoint's nonsense"), sqlite3.OperationalError("disk I/O error")])
+def test_the_public_thread_outlives_a_target_that_fails_in_any_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    text = CONFIGURATION.format(broker=f"port = {free_port()}", batch=50)
+    made = create_farm(tmp_path / "farm", f'{text}[[anchor]]\nchain = "development"\n', (GATEWAY_USER, NODE_USER))
+    operator.found(made)
+    steps: list[int] = []
+    again = threading.Event()
+
+    def step(_: object) -> None:
+        steps.append(1)
+        if len(steps) > 1:
+            again.set()
+        raise error
+
+    monkeypatch.setattr(running.Driven, "step", step)
+    monkeypatch.setattr(running, "ANCHOR_STEP_S", 0.01)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    public = Public(made, lambda _: None)
+    public.start()
+    outlived = again.wait(10)
+    public.stop()
+    assert outlived
+
+
+def test_the_broker_does_not_take_a_strangers_listener_for_its_own(
+    mosquitto: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = tmp_path / "slow"  # as on a small machine
+    slow.write_text(f'#!/bin/sh\nsleep 0.3\nexec {broker.find_server()} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(broker, "find_server", lambda: str(slow))
+    monkeypatch.setattr(broker, "START_S", 2.0)
+    made = Broker(tmp_path / "broker", "home", "127.0.0.1", mosquitto, {GATEWAY_USER: "a", NODE_USER: "b"})
+    try:
+        with pytest.raises(ConfigError):
+            made.start()
+    finally:
+        made.stop()
+
+
+# configuration
+
+
+def test_files_of_an_anchor_are_found_from_the_farms_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = CONFIGURATION.format(broker=f"port = {free_port()}", batch=50)
+    anchor = '[[anchor]]\nchain = "eip155:1"\nrpc_file = "keys/rpc-url"\nkey_file = "keys/anchor.key"\n'
+    made = create_farm(tmp_path / "farm", text + anchor, (GATEWAY_USER, NODE_USER))
+    (made.folder / "keys" / "rpc-url").write_text("http://127.0.0.1:1/\n")
+    (made.folder / "keys" / "anchor.key").write_text("11" * 32)
+    operator.found(made)
+    monkeypatch.chdir(tmp_path)
+    [settings] = open_farm(made.folder).config.anchor
+    target = running.Driven(made, settings, SqliteStore(made.database)).target
+    assert target.name == "eip155:1"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[log]\nseal_every_s = nan",
+        "[ingest]\nack_every_s = inf",
+        "[beacon]\nevery_s = nan",
+        "[broker]\nport = 70000",
+        '[broker]\nembedded = false\nurl = "mqtts://broker.example"',
+    ],
+)
+def test_settings_that_cannot_work_are_refused_by_name(table: str) -> None:
+    with pytest.raises(ConfigError, match=r"seal_every_s|ack_every_s|every_s|port|authority"):
+        parse_config(f'[farm]\nsite = "home"\n{table}\n', "earmark.toml")
+
+
+def test_simulated_nodes_go_where_the_embedded_broker_listens(tmp_path: Path) -> None:
+    text = CONFIGURATION.format(broker='listen = "127.0.0.2"\nport = 1999', batch=50)
+    made = create_farm(tmp_path / "farm", text, (GATEWAY_USER, NODE_USER))
+    assert simulate._broker(made)["host"] == "127.0.0.2"
