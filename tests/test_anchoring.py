@@ -113,6 +113,7 @@ def test_a_step_that_fails_is_tried_again_with_the_same_payload(
         anchoring.step()
     assert "on purpose" in row(bench).reason
     for _ in range(4):
+        bench.now_ms += 2000  # after a failure it waits a little
         if restart:
             anchoring = machine(bench, target)
         anchoring.step()
@@ -151,6 +152,21 @@ def test_a_void_payload_is_signed_anew_and_a_reorganised_one_waits(bench: Bench)
     assert row(bench).state == "planned"
     anchoring.step()
     assert len(set(target.sent)) == 2
+
+
+def test_a_target_that_keeps_failing_is_asked_less_and_less_often(bench: Bench) -> None:
+    target = FakeTarget()
+    anchoring = machine(bench, target)
+    for second in range(600):
+        target.fail = "sign", False
+        anchoring.step()
+        bench.now_ms += 1000
+        assert row(bench).attempts == target.signed, second
+    assert 12 < target.signed < 20
+    bench.now_ms -= 10**10  # a clock that went back puts nothing off
+    target.fail = None
+    anchoring.step()
+    assert row(bench).state == "broadcast"
 
 
 def test_one_anchor_at_a_time_and_none_twice(bench: Bench) -> None:

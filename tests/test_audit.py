@@ -16,7 +16,6 @@ from earmark import cose
 from earmark.audit import MOST_CONTRADICTIONS, Audit, check_log
 from earmark.audit.sequence import Sequence
 from earmark.block import Header, decode_header, sign_checkpoint, sign_receipt
-from earmark.cli.farms import Snapshot
 from earmark.merkle import leaf_hash
 from earmark.statement import decode
 from earmark.store.sqlite import SqliteStore
@@ -222,7 +221,7 @@ def test_what_is_held_may_not_be_in_the_log_as_well(sample: SampleFarm) -> None:
 
 
 def test_a_snapshot_does_not_see_what_a_gateway_writes_meanwhile(sample: SampleFarm) -> None:
-    with closing(Snapshot(sample.farm.database)) as store:
+    with closing(SqliteStore(sample.farm.database, snapshot=True)) as store:
         sample.admit(sample.field.read(1, seq=10, prev=sample.field.prev))
         sample.seal()
         found = check_log(store, sample.farm.operator_key())

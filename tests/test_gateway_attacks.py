@@ -17,11 +17,12 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from earmark import ack, broker, mqtt, operator, simulate
+from earmark import ack, broker, mqtt, operator
 from earmark import gateway as running
 from earmark.acknowledge import Acknowledger
 from earmark.anchoring import Anchoring, Plan
 from earmark.broker import GATEWAY_USER, NODE_USER, Broker
+from earmark.cli import simulate
 from earmark.config import Farm, create_farm, open_farm, parse_config
 from earmark.errors import ConfigError, EarmarkError, StoreError
 from earmark.gateway import Gateway, Public
@@ -154,7 +155,7 @@ def test_nodes_are_answered_when_the_clock_went_back(farm: Farm, monkeypatch: py
     made._turn([message(node.read(), 1)])
     assert len(link.published) == 1
     now_ms -= 3_600_000
-    made._turn([message(node.read(), 2)])
+    made._turn([message(node.read(issued_at_s=NOW_S - 3600), 2)])
 
     def is_answered() -> bool:
         made._turn([])
@@ -226,7 +227,8 @@ def test_the_cost_of_a_statement_does_not_grow_with_the_holes_of_its_chain(bench
     chain = bench.store.chain(node.key, "n1")
     assert chain
     with bench.store.transaction():
-        bench.store.set_runs(chain.id, chain.runs + tuple((seq, seq) for seq in range(100_000, 140_000, 2)), chain.runs)
+        for seq in range(100_000, 140_000, 2):
+            bench.store.change_runs(chain.id, [], (seq, seq))
     bench.open()
     many = min(cost_s(1_000_000 + 1_000 * part) for part in range(3))
     assert many < 8 * few
@@ -337,7 +339,7 @@ def test_a_full_disk_in_housekeeping_does_not_end_the_gateway(farm: Farm) -> Non
 
 def test_the_link_ends_while_more_waits_than_its_queue_takes(mosquitto: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "QUEUE", 2)
-    link = Link(Endpoint("127.0.0.1", mosquitto), "home")
+    link = Link(Endpoint("127.0.0.1", mosquitto), "home", "secret")
     link.start()
     wait_for(lambda: link.is_connected, "the link is connected")
     sender = paho.Client(CallbackAPIVersion.VERSION2, client_id="sender")
@@ -358,7 +360,7 @@ def test_the_link_ends_while_more_waits_than_its_queue_takes(mosquitto: int, mon
 
 
 def test_collect_gives_no_more_than_was_asked_for() -> None:
-    link = Link(Endpoint("127.0.0.1", 1), "home")
+    link = Link(Endpoint("127.0.0.1", 1), "home", "secret")
     link._messages.put(message(b"x", 1))
     assert link.collect(0, 0.01) == []
 

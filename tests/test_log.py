@@ -1,5 +1,6 @@
 """Admission rule by rule, sealing, and what a failed write leaves behind."""
 
+import random
 import sqlite3
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +33,7 @@ def test_a_batch_is_admitted_in_order_and_a_repeat_keeps_its_leaf(bench: Bench) 
     again = bench.admit(*raws, raws[0])
     assert [(outcome.index, outcome.repeat) for outcome in again] == [(n, True) for n in (2, 3, 4, 5, 6, 2)]
     assert bench.log.size == 7
-    assert bench.log.runs(node.key, "n1") == ((1, 5),)
+    assert bench.log.runs(node.key, "n1") == [(1, 5)]
 
 
 def test_the_first_statement_must_enrol_the_gateway(tmp_path: Path) -> None:
@@ -79,10 +80,10 @@ def test_forked_chains_are_refused_from_both_sides(bench: Bench) -> None:
     one, two, three = node.read(1), node.read(2), node.read(3)
     fork = node.read(9, seq=2, prev=decode(three).entry)
     assert reasons(bench, one, three) == ["", ""]  # the hole at 2 shows until it is filled
-    assert bench.log.runs(node.key, "n1") == ((1, 1), (3, 3))
+    assert bench.log.runs(node.key, "n1") == [(1, 1), (3, 3)]
     assert reasons(bench, fork) == ["BrokenChain"]
     assert reasons(bench, two) == [""]
-    assert bench.log.runs(node.key, "n1") == ((1, 3),)
+    assert bench.log.runs(node.key, "n1") == [(1, 3)]
     assert reasons(bench, node.read(4, seq=4, prev=decode(one).entry)) == ["BrokenChain"]
 
 
@@ -200,7 +201,7 @@ def test_a_failed_write_leaves_nothing_behind_in_store_or_memory(bench: Bench, m
     block = bench.log.seal()
     assert block and block.size == 12
     assert [outcome.repeat for outcome in bench.admit(*raws)] == [True] * 10 + [False] * 290
-    assert bench.log.runs(node.key, "n1") == ((1, 300),)
+    assert bench.log.runs(node.key, "n1") == [(1, 300)]
     assert bench.open().size == 302
 
 
@@ -234,16 +235,17 @@ def test_a_log_is_not_opened_with_another_gateways_key(bench: Bench) -> None:
 
 
 def test_runs_join_and_split_like_a_set() -> None:
-    import random
-
     chance = random.Random(7)
     for _ in range(50):
         held: set[int] = set()
-        runs: tuple[tuple[int, int], ...] = ()
+        runs: list[tuple[int, int]] = []
+        stored: set[tuple[int, int]] = set()
         for seq in chance.sample(range(1, 40), 30):
             assert not contains(runs, seq)
-            runs = add_to_runs(runs, seq)
+            gone, new = add_to_runs(runs, seq)
+            stored = stored - set(gone) | {new}
             held.add(seq)
+            assert sorted(stored) == runs
             assert {n for first, last in runs for n in range(first, last + 1)} == held
             assert all(a[1] + 1 < b[0] for a, b in pairwise(runs))
             assert all(contains(runs, n) == (n in held) for n in range(45))

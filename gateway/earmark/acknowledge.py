@@ -2,11 +2,13 @@
 not.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from earmark import ack, cose
 from earmark.errors import BadSignature, Rejected
-from earmark.log import Log, Outcome, Runs
+from earmark.log import Log, Outcome, Run
 
 Signer = tuple[bytes, str]
 
@@ -35,8 +37,7 @@ class Acknowledger:
             statement = outcome.arrival.statement
             if statement is None or isinstance(outcome.error, BadSignature) or _is_held(outcome):
                 continue
-            signer = self._log.registry.node(statement.key)
-            if signer is None or signer.name != statement.sub:
+            if self._log.registry.node(statement.key) is None:
                 continue
             pending = self._pending.setdefault((statement.key, statement.sub), _Pending())
             if outcome.error is None:
@@ -65,15 +66,20 @@ class Acknowledger:
         return [ack.sign(self._gateway, ack.Acknowledgement(kid, *rows, checkpoint)) for rows in cut]
 
 
-def covering(runs: Runs, seqs: list[int]) -> Runs:
-    """Return the runs that hold any of these ascending `seq`."""
-    found: list[tuple[int, int]] = []
-    at = 0
+def covering(runs: Sequence[Run], seqs: list[int]) -> tuple[Run, ...]:
+    """Return the runs that hold any of these ascending `seq`, each only up to the last one that came.
+
+    What lies beyond was not sent now: a board that went back in time may have signed other bytes there.
+    """
+    found: list[Run] = []
     for seq in seqs:
-        while at < len(runs) and runs[at][1] < seq:
-            at += 1
-        if at < len(runs) and runs[at][0] <= seq and found[-1:] != [runs[at]]:
-            found.append(runs[at])
+        at = bisect_right(runs, seq, key=lambda run: run[0]) - 1
+        if at < 0 or runs[at][1] < seq:
+            continue
+        first = runs[at][0]
+        if found and found[-1][0] == first:
+            found.pop()
+        found.append((first, seq))
     return tuple(found)
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from earmark.anchor.target import Target
 from earmark.block import decode_header
 from earmark.errors import AnchorError
-from earmark.store import CLOSED, AnchorRow, Store
+from earmark.store import FINAL, AnchorRow, SealedBlock, Store
+
+MOST_WAIT_S = 60
 
 _log = logging.getLogger(__name__)
 
@@ -38,22 +40,29 @@ class Anchoring:
 
         An `AnchorError` is kept as the row's reason, and the same state is tried again at the next step.
         """
-        if self._is_due():
-            plan(self._store, self._target.name, self._target.kind, self._clock_ms())
-        for row in self._store.anchor_rows(self._target.name, open_only=True):
-            self._advance(row)
+        last = self._store.newest_anchor(self._target.name)
+        if (last is None or last.state == FINAL) and self._is_due(last):
+            last = plan(self._store, self._target.name, self._target.kind, self._clock_ms())
+        if last and last.state != FINAL and self._may_try(last):
+            self._advance(last)
 
-    def _is_due(self) -> bool:
-        rows = self._store.anchor_rows(self._target.name)
-        return not rows or self._clock_ms() - rows[-1].planned_at_ms >= self._plan.every_s * 1000
+    def _is_due(self, last: AnchorRow | None) -> bool:
+        """Say whether it is time for the next anchor; a clock that went back does not put it off."""
+        waited_ms = self._clock_ms() - last.planned_at_ms if last else 0
+        return last is None or not 0 <= waited_ms < self._plan.every_s * 1000
+
+    def _may_try(self, row: AnchorRow) -> bool:
+        """Say whether a row that failed has waited long enough: twice as long after each failure, up to a minute."""
+        waited_ms = self._clock_ms() - row.changed_at_ms
+        return not (row.attempts and 0 <= waited_ms < 1000 * min(MOST_WAIT_S, 1 << min(row.attempts, 10)))
 
     def _advance(self, row: AnchorRow) -> None:
         """Take the next step of a row, each from what is on disk: a payload, once signed, is never let go of."""
         try:
             if row.state == "planned":
-                row = self._put(replace(row, state="signed", payload=self._target.sign(row.block_hash), reason=""))
+                row = self._put(_moved(row, "signed", self._target.sign(row.block_hash)))
             if row.state == "signed":
-                self._put(replace(row, state="broadcast", payload=self._target.send(row.payload), reason=""))
+                self._put(_moved(row, "broadcast", self._target.send(row.payload)))
             else:
                 self._look(row)
         except AnchorError as error:
@@ -64,7 +73,7 @@ class Anchoring:
     def _look(self, row: AnchorRow) -> None:
         """Ask how far the payload has come, and write down what is new."""
         progress = self._target.poll(row.payload)
-        seen = replace(row, reference=progress.reference, evidence=progress.evidence or b"", reason="")
+        seen = replace(row, reference=progress.reference, evidence=progress.evidence or b"", reason="", attempts=0)
         match progress.state:
             case "mined" | "final":
                 seen = replace(seen, state=progress.state)
@@ -89,9 +98,11 @@ class Anchoring:
 
 def plan(store: Store, target: str, kind: str, at_ms: int) -> AnchorRow | None:
     """Plan the newest block's anchor to a target; None where there is no block, it has one, or one is under way."""
+    if _next_block(store, target) is None:
+        return None
     with store.transaction():
-        block, rows = store.newest_block(), store.anchor_rows(target)
-        if block is None or any(row.height == block.height or row.state not in CLOSED for row in rows):
+        block = _next_block(store, target)
+        if block is None:
             return None
         block_hash = decode_header(block.header).hash
         row = AnchorRow(target, kind, block.height, block_hash, "planned", planned_at_ms=at_ms, changed_at_ms=at_ms)
@@ -99,6 +110,17 @@ def plan(store: Store, target: str, kind: str, at_ms: int) -> AnchorRow | None:
         return row
 
 
+def _next_block(store: Store, target: str) -> SealedBlock | None:
+    block, last = store.newest_block(), store.newest_anchor(target)
+    if last and (last.state != FINAL or block is None or last.height >= block.height):
+        return None
+    return block
+
+
+def _moved(row: AnchorRow, state: str, payload: bytes) -> AnchorRow:
+    return replace(row, state=state, payload=payload, reason="", attempts=0)
+
+
 def is_overdue(row: AnchorRow, overdue_s: int, now_ms: int) -> bool:
     """Say whether an anchor should have been final by now."""
-    return row.state not in CLOSED and now_ms - row.planned_at_ms > overdue_s * 1000
+    return row.state != FINAL and now_ms - row.planned_at_ms > overdue_s * 1000

@@ -45,22 +45,28 @@ class Broker:
         path = self._folder / "nats.conf"
         path.touch(mode=0o600)
         path.write_text(json.dumps(self._settings, indent=1))
-        words = self._folder / "nats.log"
         deadline = time.monotonic() + START_S
-        while not self._takes_connections():
+        while not (self.is_running() and self._is_taken()):
             if time.monotonic() > deadline:
-                self.stop()
-                last = words.read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-                raise ConfigError(f"the embedded broker did not start on {self.host}:{self.port}: {last[0]}")
-            if not self.is_running():  # at first, or while the one of a killed gateway still holds the port
-                self._launch(path, words)
+                raise self._failure()
+            if not self.is_running() and not self._is_taken():  # the broker of a killed gateway may still be ending
+                self.launch()
             time.sleep(0.02)
 
-    def _launch(self, settings: Path, words: Path) -> None:
+    def _failure(self) -> ConfigError:
+        where = f"{self.host}:{self.port}"
+        if self._process is None:
+            return ConfigError(f"another program listens on {where}: end it, or set [broker] port, or use it as `url`")
+        self.stop()
+        last = (self._folder / "nats.log").read_text(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        return ConfigError(f"the embedded broker did not start on {where}: {last[0]}")
+
+    def launch(self) -> None:
+        """Start the process and do not wait for it."""
         # setpriv (util-linux) has the kernel end the broker with the gateway, even where that is killed.
         with_us = [found, "--pdeathsig", "TERM"] if (found := shutil.which("setpriv")) else []
-        command = [*with_us, find_server(), "-c", str(settings)]
-        with words.open("wb") as output:
+        command = [*with_us, find_server(), "-c", str(self._folder / "nats.conf")]
+        with (self._folder / "nats.log").open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 
     def is_running(self) -> bool:
@@ -79,10 +85,10 @@ class Broker:
             self._process.wait()
         self._process = None
 
-    def _takes_connections(self) -> bool:
+    def _is_taken(self) -> bool:
         host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
         with contextlib.suppress(OSError), socket.create_connection((host, self.port), timeout=1):
-            return self.is_running()
+            return True
         return False
 
 

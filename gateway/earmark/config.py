@@ -8,6 +8,7 @@ FARM/broker/            the embedded broker's streams
 
 import fcntl
 import json
+import math
 import os
 import re
 import secrets
@@ -152,7 +153,7 @@ def _parse(kind: type, name: str, table: Any, where: str) -> Any:
             raise ConfigError(f"{where}: unknown setting {key!r} in [{name}]; known are {', '.join(types)}")
         wanted = types[key]
         given = float(value) if wanted is float and type(value) is int else value
-        if type(given) is not wanted or (wanted in (int, float) and given < 0):
+        if type(given) is not wanted or (wanted in (int, float) and not 0 <= given < math.inf):
             raise ConfigError(f"{where}: {name}.{key} is {value!r}; it takes a {_WORDS[wanted]}")
         values[key] = given
     return kind(**values)
@@ -168,6 +169,10 @@ def _check(config: Config, where: str) -> None:
         raise ConfigError(f"{where}: farm.site: {error}") from error
     if not config.broker.embedded and not config.broker.url:
         raise ConfigError(f"{where}: broker.url is missing; it is needed where broker.embedded is false")
+    if config.broker.url.startswith("mqtts:") and not config.broker.authority:
+        raise ConfigError(f"{where}: broker.authority is missing; mqtts needs the file of the authority to trust")
+    if not 1 <= config.broker.port <= 65_535:
+        raise ConfigError(f"{where}: broker.port is {config.broker.port}; it is 1 to 65535")
     chains = [anchor.chain for anchor in config.anchor]
     if len(set(chains)) < len(chains):
         raise ConfigError(f"{where}: two [[anchor]] tables for one chain")
@@ -243,31 +248,38 @@ def open_farm(folder: Path) -> Farm:
 
 
 def create_farm(folder: Path, text: str, users: tuple[str, ...]) -> Farm:
-    """Make a farm's folder with new keys and passwords, under a configuration text; refuses a folder that has one."""
+    """Make a farm's folder with new keys and passwords, under a configuration text; refuses a folder that has one.
+
+    The configuration is written last: what an interrupted call left behind is taken up by the next one.
+    """
     config = parse_config(text, "the new configuration")
     if (folder / "earmark.toml").exists():
         raise ConfigError(f"{folder} is a farm already; its keys and log are not overwritten")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = folder / "keys"
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys.mkdir(mode=0o700, exist_ok=True)
     for role in ("operator", "gateway"):
         write_private(keys / f"{role}.key", secrets.token_hex(32) + "\n")
     write_private(keys / "broker.json", json.dumps({user: secrets.token_urlsafe(18) for user in users}))
     farm = Farm(folder, config)
     (folder / "operator.did").write_text(farm.signer("operator").did + "\n")
-    (folder / "earmark.toml").write_text(text)
+    write_private(folder / "earmark.toml", text)
     return farm
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a new file that only its owner reads; never replaces one (`ConfigError`)."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise ConfigError(f"{path} is there already and is not overwritten") from error
-    with os.fdopen(descriptor, "w") as file:
+    """Write a file that only its owner reads, whole and synced, unless it is there: it is never replaced."""
+    if path.exists():
+        return
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    part.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -41,8 +41,11 @@ from earmark.tiles import TileTree
 KEPT_BYTES = 65_536
 MAX_AHEAD_S = 300
 RETRY_ROWS = 500
+TOPIC_CHARACTERS = 200
+MESSAGE_CHARACTERS = 500
+FORKS = (Equivocation.__name__, BrokenChain.__name__)
 
-Runs = tuple[tuple[int, int], ...]
+Run = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +99,8 @@ class Log:
         self._gateway = gateway
         self._clock_ms = clock_ms
         self._max_ahead_ms = max_ahead_s * 1000
-        self._stale = True
-        self._settle()
-        self._check_newest()
+        self._stale: bool = True
+        self.reload()
 
     def _settle(self) -> None:
         """Take memory from the store, at the start and after a write that failed."""
@@ -141,10 +143,16 @@ class Log:
         """The newest sealed block."""
         return self._newest
 
-    def runs(self, key: bytes, sub: str) -> Runs:
+    def runs(self, key: bytes, sub: str) -> Sequence[Run]:
         """Return the runs of a chain's `seq` that are in the log."""
         chain = self._chains.get((key, sub))
         return chain.runs if chain else ()
+
+    def reload(self) -> None:
+        """Take memory anew from the store: what another process wrote while it had the right to."""
+        self._stale = True
+        self._settle()
+        self._check_newest()
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Admit a batch by the rules of §4.2 in one transaction; what is not admitted is quarantined with its reason.
@@ -229,11 +237,18 @@ class Log:
 
     def _sequence(self, statement: Statement, received_at_ms: int) -> tuple[int, bool]:
         """Give the statement a leaf, or find the one it has: rules 3 to 11 of §4.2."""
+        self.registry.check_known(statement)
+        chain = self._chains.get((statement.key, statement.sub))
+        logged = self._store.find(chain.id, statement.seq) if chain and contains(chain.runs, statement.seq) else None
+        if logged and logged[1] == statement.raw:
+            return logged[0], True
         self.registry.check_signer(statement)
-        chain = self._chains.get((statement.key, statement.sub)) or self._store.add_chain(statement.key, statement.sub)
-        self._chains[statement.key, statement.sub] = chain
-        if contains(chain.runs, statement.seq):
-            return self._repeat(chain, statement), True
+        if logged:
+            who = f"seq {statement.seq} of {statement.sub}"
+            raise Equivocation(f"{who} is other bytes at leaf {logged[0]}: two signers share one key")
+        if chain is None:
+            chain = self._store.add_chain(statement.key, statement.sub)
+            self._chains[statement.key, statement.sub] = chain
         self._check_chain(chain, statement)
         ahead_ms = statement.issued_at_s * 1000 - self._clock_ms()
         if ahead_ms > self._max_ahead_ms:
@@ -247,17 +262,6 @@ class Log:
         self._extend(chain, statement)
         return index, False
 
-    def _repeat(self, chain: Chain, statement: Statement) -> int:
-        found = self._store.find(chain.id, statement.seq)
-        if found is None:
-            raise CorruptLog(f"seq {statement.seq} of chain {chain.sub!r} is counted as logged, but is not")
-        index, raw = found
-        if raw != statement.raw:
-            raise Equivocation(
-                f"seq {statement.seq} of {chain.sub} is other bytes at leaf {index}: two signers share one key"
-            )
-        return index
-
     def _check_chain(self, chain: Chain, statement: Statement) -> None:
         seq, who = statement.seq, f"seq {statement.seq} of {chain.sub}"
         if (seq == 1) != (statement.prev == NO_ENTRY):
@@ -270,7 +274,7 @@ class Log:
             raise BrokenChain(f"{who} is not what the logged seq {seq + 1} follows: a forked chain")
         if before is None and seq > 1:
             refused = self._store.quarantined(statement.prev)
-            if refused and not refused.held:
+            if refused and refused.reason in FORKS:
                 raise BrokenChain(f"{who} follows a statement that was refused: {refused.reason}")
 
     def _entry(self, chain: Chain, seq: int) -> bytes | None:
@@ -290,10 +294,8 @@ class Log:
             self._untried.add(statement.body[1])
 
     def _extend(self, chain: Chain, statement: Statement) -> None:
-        runs = add_to_runs(chain.runs, statement.seq)
-        self._store.set_runs(chain.id, runs, chain.runs)
-        self._chains[chain.key, chain.sub] = replace(chain, runs=runs)
-        if statement.seq == runs[-1][1]:
+        self._store.change_runs(chain.id, *add_to_runs(chain.runs, statement.seq))
+        if statement.seq == chain.runs[-1][1]:
             self._heads[chain.id] = statement.entry
 
     def _quarantine(self, arrival: Arrival, error: EncodingError | Rejected) -> None:
@@ -301,11 +303,11 @@ class Log:
         row = Quarantined(
             entry=sha256(arrival.raw).digest(),
             received_at_ms=arrival.received_at_ms,
-            topic=arrival.topic,
+            topic=arrival.topic[:TOPIC_CHARACTERS],
             size=len(arrival.raw),
             raw=arrival.raw[:KEPT_BYTES],
             reason=type(error).__name__,
-            message=str(error),
+            message=str(error)[:MESSAGE_CHARACTERS],
             held=held,
         )
         if arrival.statement:
@@ -328,23 +330,22 @@ def load_registry(store: Store, operator: bytes, below: int | None = None) -> Re
     return registry
 
 
-def contains(runs: Runs, seq: int) -> bool:
+def contains(runs: Sequence[Run], seq: int) -> bool:
     """Say whether ascending, disjoint runs hold a `seq`."""
-    if runs and seq > runs[-1][1]:
+    if not runs or seq > runs[-1][1]:
         return False
-    at = bisect_right(runs, (seq, 1 << 63)) - 1
-    return at >= 0 and runs[at][0] <= seq <= runs[at][1]
+    at = bisect_right(runs, seq, key=lambda run: run[0]) - 1
+    return at >= 0 and seq <= runs[at][1]
 
 
-def add_to_runs(runs: Runs, seq: int) -> Runs:
-    """Return the runs with a `seq` that they did not hold; runs that now touch are joined."""
-    if runs and seq == runs[-1][1] + 1:
-        return (*runs[:-1], (runs[-1][0], seq))
-    at = bisect_right(runs, (seq, seq))
+def add_to_runs(runs: list[Run], seq: int) -> tuple[list[Run], Run]:
+    """Put a `seq` that they did not hold into the runs; return those that are gone and the one in their place."""
+    at = bisect_right(runs, seq, key=lambda run: run[0])
+    low = high = at
     first = last = seq
-    before, after = runs[:at], runs[at:]
-    if before and before[-1][1] == seq - 1:
-        first, before = before[-1][0], before[:-1]
-    if after and after[0][0] == seq + 1:
-        last, after = after[0][1], after[1:]
-    return (*before, (first, last), *after)
+    if at and runs[at - 1][1] == seq - 1:
+        low, first = at - 1, runs[at - 1][0]
+    if at < len(runs) and runs[at][0] == seq + 1:
+        high, last = at + 1, runs[at][1]
+    gone, runs[low:high] = runs[low:high], [(first, last)]
+    return gone, (first, last)

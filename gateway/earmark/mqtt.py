@@ -3,8 +3,10 @@
 import logging
 import queue
 import ssl
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -15,6 +17,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from earmark.errors import ConfigError
 
 QUEUE = 10_000
+QUEUE_BYTES = 64 << 20
+CHUNK = 8192
+FULL_S = 0.2
 RECONNECT_S = (1, 30)
 
 _log = logging.getLogger(__name__)
@@ -38,25 +43,28 @@ class Endpoint:
     host: str
     port: int
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     authority: Path | None = None
 
 
 class Link:
     """A lasting session with a broker, kept up across its restarts.
 
-    Messages wait in a bounded queue; when it is full, reading from the broker waits too.  The broker keeps what has
-    no PUBACK and sends it again after a reconnect.
+    Messages wait in a queue of bounded number and bytes; when it is full, reading from the broker waits too.  The
+    broker keeps what has no PUBACK and sends it again after a reconnect.
     """
 
-    def __init__(self, endpoint: Endpoint, site: str) -> None:
+    def __init__(self, endpoint: Endpoint, site: str, session: str) -> None:
+        """`session` names it at the broker; who knows it can take it over, so it is not to be guessed."""
         self._endpoint = endpoint
         self._filter = f"earmark/v1/{site}/+/up"
         self._connection = 0
         self._messages: queue.Queue[Message] = queue.Queue(QUEUE)
+        self._room = threading.Semaphore(QUEUE_BYTES // CHUNK)
+        self._ending = threading.Event()
         self._retained: dict[str, bytes] = {}
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=f"earmark-gateway-{site}", clean_session=False, manual_ack=True
+            CallbackAPIVersion.VERSION2, client_id=f"earmark-{session}", clean_session=False, manual_ack=True
         )
         client.on_connect, client.on_disconnect, client.on_message = (
             self._on_connect,
@@ -78,19 +86,24 @@ class Link:
         self._client.loop_start()
 
     def stop(self) -> None:
-        """Disconnect; the broker keeps the session."""
+        """Disconnect; the broker keeps the session, and what still waited here."""
+        self._ending.set()
         self._client.disconnect()
         self._client.loop_stop()
 
     def collect(self, most: int, wait_s: float) -> list[Message]:
         """Return up to `most` messages: what is there, after waiting at most `wait_s` for a first one."""
         messages: list[Message] = []
+        if most < 1:
+            return messages
         try:
             messages.append(self._messages.get(timeout=wait_s))
             while len(messages) < most:
                 messages.append(self._messages.get_nowait())
         except queue.Empty:
             pass
+        for message in messages:
+            self._room.release(_chunks(message))
         return messages
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
@@ -144,7 +157,18 @@ class Link:
             _log.error("the broker does not let us subscribe to %s: allow it for our user", self._filter)
 
     def _on_message(self, client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
-        self._messages.put(Message(message.topic, bytes(message.payload), message.mid, message.qos, self._connection))
+        arrived = Message(message.topic, bytes(message.payload), message.mid, message.qos, self._connection)
+        needed = _chunks(arrived)
+        while needed and not self._ending.is_set():
+            needed -= self._room.acquire(timeout=FULL_S)
+        while not self._ending.is_set():
+            with suppress(queue.Full):
+                self._messages.put(arrived, timeout=FULL_S)
+                return
+
+
+def _chunks(message: Message) -> int:
+    return min(1 + (len(message.topic) + len(message.payload)) // CHUNK, QUEUE_BYTES // CHUNK)
 
 
 def parse_url(url: str) -> tuple[str, int, bool]:

@@ -9,14 +9,17 @@ from collections.abc import Iterator
 
 from earmark import cose
 from earmark.config import Farm
-from earmark.errors import ConfigError, EarmarkError
-from earmark.log import Log, Outcome, load_registry
+from earmark.errors import ConfigError, EarmarkError, FutureTime, MissingPredecessor
+from earmark.log import Log, load_registry
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
 from earmark.store.sqlite import SqliteStore
 
 HOST_CLOCK = 4
 WAIT_S = 30.0
+LOOK_S = 0.05
+NEVER_MS = (1 << 63) - 1
+MOST_HELD = 1000
 
 
 def enrol(farm: Farm, key: bytes, name: str) -> int:
@@ -37,26 +40,51 @@ def revoke(farm: Farm, name: str, reason: str) -> int:
 
 
 def found(farm: Farm) -> int:
-    """Begin the log of a new farm: leaf 0 enrols the gateway."""
+    """Begin the log of a new farm, or of one whose beginning was cut off: leaf 0 enrols the gateway."""
     gateway = farm.signer("gateway")
-    SqliteStore(farm.database, create=True).close()
+    if not farm.database.exists():
+        SqliteStore(farm.database, create=True).close()
     name = origin(farm.config.farm.site, gateway.key)
     return _say(farm, {0: "enrolment", 1: gateway.key, 2: "gateway", 3: name})
 
 
+def is_founded(farm: Farm) -> bool:
+    """Say whether the farm's log has its leaf 0."""
+    if not farm.database.exists():
+        return False
+    store = SqliteStore(farm.database)
+    try:
+        return store.size() > 0
+    finally:
+        store.close()
+
+
 def _say(farm: Farm, body: dict[int, object]) -> int:
+    """Sign a statement and leave it in the store; admit it here, unless a gateway or another command does before."""
     operator = farm.signer("operator")
     store = SqliteStore(farm.database)
     try:
         with store.transaction():
             raw = _sign_next(store, operator, body)
             store.submit(raw)
-        with farm.lock() as is_ours:
-            if is_ours:
-                return _admit_here(farm, store, operator.key, raw)
-        return _await_gateway(store, operator.key, raw)
+        deadline = time.monotonic() + WAIT_S
+        while raw in [waiting for _, waiting in store.submitted()]:
+            with farm.lock() as is_ours:
+                if is_ours:
+                    _admit(farm, store, operator.key)
+            if time.monotonic() > deadline:
+                raise EarmarkError("the statement waits in the store: the gateway that runs has not taken it yet")
+            time.sleep(LOOK_S)
+        return _leaf(store, operator.key, raw)
     finally:
         store.close()
+
+
+def _admit(farm: Farm, store: Store, operator: bytes) -> None:
+    ahead_s = farm.config.ingest.max_ahead_s
+    log = Log(store, operator, farm.signer("gateway"), lambda: time.time_ns() // 1_000_000, ahead_s)
+    log.take_submissions()
+    log.retry()
 
 
 def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> bytes:
@@ -68,7 +96,7 @@ def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> 
     for raw in _chain(store, operator.key):
         statement = decode(raw)
         seq, prev = statement.seq, statement.entry
-    for _, raw in store.submitted():
+    for raw in _waiting(store, operator.key):
         statement = decode(raw)
         registry.apply(store.size(), statement)
         seq, prev = statement.seq, statement.entry
@@ -79,29 +107,17 @@ def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> 
     return raw
 
 
+def _waiting(store: Store, operator: bytes) -> list[bytes]:
+    """Return what was signed and is not logged yet, in order: held for its time or predecessor, or just submitted."""
+    reasons = FutureTime.__name__, MissingPredecessor.__name__
+    held = [row for reason in reasons for row in store.due(reason, operator, NEVER_MS, MOST_HELD)]
+    return [row.raw for row in sorted(held, key=lambda row: row.seq)] + [raw for _, raw in store.submitted()]
+
+
 def _chain(store: Store, operator: bytes) -> Iterator[bytes]:
     chain = store.chain(operator, REGISTRY)
     rows = store.chain_statements(chain.id, store.size()) if chain else iter(())
     return (raw for _, raw in rows)
-
-
-def _admit_here(farm: Farm, store: Store, operator: bytes, raw: bytes) -> int:
-    log = Log(store, operator, farm.signer("gateway"), lambda: time.time_ns() // 1_000_000)
-    outcomes: list[Outcome] = log.take_submissions()
-    log.retry()
-    for outcome in outcomes:
-        if outcome.arrival.raw == raw and outcome.error:
-            raise outcome.error
-    return _leaf(store, operator, raw)
-
-
-def _await_gateway(store: Store, operator: bytes, raw: bytes) -> int:
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        if raw not in [waiting for _, waiting in store.submitted()]:
-            return _leaf(store, operator, raw)
-        time.sleep(0.05)
-    raise EarmarkError("the statement waits in the store: the gateway that runs has not taken it yet")
 
 
 def _leaf(store: Store, operator: bytes, raw: bytes) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from earmark import cbor, merkle
+from earmark.anchor.devchain import DEVELOPMENT_CHAIN
 from earmark.errors import EarmarkError
 from earmark.proof import Proof
 from earmark.statement import REGISTRY, decode
@@ -44,8 +45,9 @@ def prove(store: Store, operator: bytes, indexes: Sequence[int]) -> Proof:
 
 
 def choose_block(store: Store, index: int) -> tuple[SealedBlock, list[AnchorRow]]:
-    """Return the earliest block over a leaf that has a final anchor, with its anchors; else the newest block, and
-    none.
+    """Return the earliest block over a leaf that has a final anchor, with its anchors; else the newest block, and none.
+
+    An anchor on the development chain, which is worth nothing, counts only where there is no other.
     """
     newest = store.newest_block()
     if newest is None or newest.size <= index:
@@ -53,6 +55,7 @@ def choose_block(store: Store, index: int) -> tuple[SealedBlock, list[AnchorRow]
             f"leaf {index} is in no sealed block yet; blocks are sealed every few seconds while the gateway runs"
         )
     first = store.block_over(index)
-    anchors = store.final_anchors(first.height) if first else []
+    height = first.height if first else newest.height
+    anchors = store.final_anchors(height, besides=DEVELOPMENT_CHAIN) or store.final_anchors(height)
     block = store.block(anchors[0].height) if anchors else newest
     return block or newest, anchors

@@ -98,10 +98,15 @@ class Registry:
         """Say whether the statement belongs to the operator's registry chain."""
         return statement.key == self.operator and statement.sub == REGISTRY
 
+    def check_known(self, statement: Statement) -> None:
+        """Raise `UnknownNode` unless the signer is the operator or was enrolled, revoked or not."""
+        if statement.key != self.operator and statement.key not in self._nodes:
+            raise UnknownNode(f"{did(statement.key)}, calling itself {statement.sub!r}, is not enrolled here")
+
     def check_signer(self, statement: Statement, index: int | None = None) -> None:
         """Raise unless the signer may say this at leaf `index` (None: at the end of the log).
 
-        `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 3, 4 and 5 of protocol §4.2.  No signature is verified.
+        `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 3, 5 and 6 of protocol §4.2.  No signature is verified.
         """
         of_operator = statement.kind in ("enrolment", "revocation")
         if statement.key == self.operator:
@@ -110,9 +115,10 @@ class Registry:
                     f"the operator says {statement.kind!r} on chain {statement.sub!r}; known is {REGISTRY!r}"
                 )
             return
-        node = self._nodes.get(statement.key)
-        if node is None or (index is not None and node.enrolled_at >= index):
-            raise UnknownNode(f"{did(statement.key)}, calling itself {statement.sub!r}, is not enrolled here")
+        self.check_known(statement)
+        node = self._nodes[statement.key]
+        if index is not None and node.enrolled_at >= index:
+            raise UnknownNode(f"{did(node.key)} ({node.name}) is enrolled later, at leaf {node.enrolled_at}")
         if node.revoked_at is not None and (index is None or node.revoked_at < index):
             raise RevokedKey(f"{did(node.key)} ({node.name}) was revoked at leaf {node.revoked_at}: {node.reason}")
         if statement.sub != node.name or of_operator:

@@ -15,7 +15,7 @@ from earmark.config import DEVELOPMENT, AnchorSettings, Farm
 from earmark.errors import ConfigError, EarmarkError
 from earmark.evidence import EVM, check_evm
 from earmark.export import iso, iso_ms
-from earmark.store import CLOSED, AnchorRow, SealedBlock, Store
+from earmark.store import FINAL, AnchorRow, SealedBlock, Store
 from earmark.store.sqlite import SqliteStore
 
 NEXT = {
@@ -189,11 +189,9 @@ def _outcome(name: str, made: AnchorRow | None, rows: list[AnchorRow], height: i
     if made:
         words, block = f"block {height} is planned", height
     else:
-        row = next((row for row in rows if row.state not in CLOSED), rows[-1])
+        row = next((row for row in rows if row.state != FINAL), rows[-1])
         block = row.height
-        words = f"block {block} is {row.state} already" + (
-            "" if row.state in CLOSED else "; one is under way at a time"
-        )
+        words = f"block {block} is {row.state} already" + ("" if row.state == FINAL else "; one is under way at a time")
     return {"chain": name, "planned": made is not None, "block": block, "words": words}
 
 

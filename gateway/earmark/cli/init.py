@@ -10,7 +10,7 @@ from earmark.broker import GATEWAY_USER, NODE_USER
 from earmark.cli.arguments import a_port
 from earmark.cli.farms import folder_of
 from earmark.cli.screen import Screen
-from earmark.config import DEVELOPMENT, BrokerSettings, Farm, LogSettings, create_farm
+from earmark.config import DEVELOPMENT, BrokerSettings, Farm, LogSettings, create_farm, open_farm
 from earmark.errors import ConfigError
 from earmark.mqtt import parse_url
 
@@ -83,7 +83,10 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Make the farm and say what comes next."""
     folder = args.dir or folder_of(args)
-    farm = create_farm(folder, _settings(args, folder), (GATEWAY_USER, NODE_USER))
+    if (folder / "earmark.toml").exists() and not operator.is_founded(begun := open_farm(folder)):
+        farm = begun  # an earlier `init` was cut off before the log began
+    else:
+        farm = create_farm(folder, _settings(args, folder), (GATEWAY_USER, NODE_USER))
     operator.found(farm)
     _tell(farm, screen)
     screen.document(

@@ -1,17 +1,18 @@
 """`earmark log check`."""
 
 import argparse
-import sqlite3
 import time
 from pathlib import Path
 
 from earmark import cose
 from earmark.audit import MOST_CONTRADICTIONS, Audit, Contradiction, check_log
 from earmark.cli.arguments import an_operator
-from earmark.cli.farms import Snapshot, farm_of
+from earmark.cli.farms import farm_of
 from earmark.cli.screen import Screen
 from earmark.cli.words import count, span
 from earmark.config import Farm
+from earmark.errors import CorruptLog, StoreError
+from earmark.store.sqlite import SqliteStore
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -60,13 +61,13 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 def _check(farm: Farm, operator: bytes, screen: Screen) -> Audit:
     """Check a snapshot; a file that the database itself cannot read is a contradiction too."""
     try:
-        store = Snapshot(farm.database)
+        store = SqliteStore(farm.database, snapshot=True)
         try:
             with screen.progress("leaves") as progress:
                 return check_log(store, operator, progress)
         finally:
             store.close()
-    except sqlite3.Error as error:
+    except (CorruptLog, StoreError) as error:
         return Audit(contradictions=[Contradiction(str(farm.database), f"the database cannot be read: {error}")])
 
 

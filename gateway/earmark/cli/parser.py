@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 from earmark import __version__
 
 COMMANDS = {
-    "demo": ("earmark.cli.wired", "run the whole way of a reading on this machine, from sensor to checked proof"),
+    "demo": ("earmark.cli.demo", "run the whole way of a reading on this machine, from sensor to checked proof"),
     "init": ("earmark.cli.init", "make a farm: its keys, its settings and an empty log"),
     "run": ("earmark.cli.run", "run the gateway: broker, log, blocks and anchors"),
     "node enroll": ("earmark.cli.nodes", "let a node's statements into the log"),
     "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
     "node revoke": ("earmark.cli.nodes", "end a node's key for good"),
-    "node simulate": ("earmark.cli.wired", "run nodes on this machine with the real firmware"),
+    "node simulate": ("earmark.cli.simulate", "run nodes on this machine with the real firmware"),
     "log check": ("earmark.cli.logcheck", "recompute the whole log from the stored statements"),
     "log export": ("earmark.cli.logs", "write the log as JSON lines, CSV or COSE"),
     "log list": ("earmark.cli.logs", "show the newest statements"),

@@ -19,7 +19,7 @@ from earmark.errors import ConfigError, CorruptLog, EarmarkError, ProofError
 from earmark.log import load_registry
 from earmark.proof import MAGIC, MAX_STATEMENTS, Report, check
 from earmark.prover import NotSealed, choose_block, prove
-from earmark.store import CLOSED, Store
+from earmark.store import FINAL, Store
 
 LOOK_S = 0.5
 
@@ -131,7 +131,7 @@ def _await_anchor(store: Store, farm: Farm, index: int, wait_s: float) -> None:
 def _why_no_anchor(farm: Farm, store: Store) -> str:
     if not farm.config.anchor:
         return "no [[anchor]] is set in earmark.toml"
-    rows = [row for row in store.anchor_rows(open_only=True) if row.state not in CLOSED]
+    rows = [row for row in store.anchor_rows(open_only=True) if row.state != FINAL]
     if not rows:
         return "the gateway plans the next one when it is due (`earmark anchor now`: at once)"
     row = rows[-1]

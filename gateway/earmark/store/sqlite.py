@@ -51,18 +51,27 @@ CREATE TABLE anchors (
 """
 
 _QUARANTINE = ", ".join(field.name for field in fields(Quarantined))
+_COST = "length(raw) + length(topic) + length(message) + 256"
 _ANCHOR = ", ".join(field.name for field in fields(AnchorRow))
 
 
 class SqliteStore:
     """`Store` over one SQLite file; any number of processes read while one writes."""
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
-        """Open the file, or make a new one where `create` is set (`ConfigError` where that does not fit)."""
-        if path.exists() == create:
-            raise ConfigError(f"{path} {'is there already' if create else 'is missing: run `earmark init` first'}")
+    def __init__(self, path: Path, *, create: bool = False, snapshot: bool = False) -> None:
+        """Open the file, or make a new one where `create` is set (`ConfigError` where that does not fit).
+
+        A `snapshot` shows the store as it stood when it was opened; it holds nobody up, and nothing is written to it.
+        """
         self._path = path
-        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+        with self._translated():
+            self._open(create=create, snapshot=snapshot)
+
+    def _open(self, *, create: bool, snapshot: bool) -> None:
+        if self._path.exists() == create:
+            why = "is there already" if create else "is missing: run `earmark init` first"
+            raise ConfigError(f"{self._path} {why}")
+        self._db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         if create:
@@ -72,7 +81,10 @@ class SqliteStore:
                 self._db.execute(f"PRAGMA user_version={VERSION}")
         found = self._one("PRAGMA user_version")[0]
         if found != VERSION:
-            raise ConfigError(f"{path} has schema {found}; this version of Earmark reads {VERSION}")
+            raise ConfigError(f"{self._path} has schema {found}; this version of Earmark reads {VERSION}")
+        if snapshot:
+            self._db.execute("BEGIN")
+            self.size()  # the first read fixes the moment
 
     def close(self) -> None:
         """Close the file."""
@@ -81,22 +93,34 @@ class SqliteStore:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Everything inside is committed and synced together, or not at all where an exception leaves the block."""
+        with self._translated():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    with suppress(sqlite3.Error):
+                        self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Give the database's errors as ours: `StoreError` for what may pass, `CorruptLog` for what will not."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
             yield
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                with suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.OperationalError):
-                raise StoreError(f"{self._path} cannot be written: {error}") from error
-            if isinstance(error, sqlite3.Error):
-                raise CorruptLog(f"{self._path} contradicts itself: {error}") from error
-            raise
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{self._path} cannot be read or written: {error}") from error
+        except sqlite3.Error as error:
+            raise CorruptLog(f"{self._path} is damaged or contradicts itself: {error}") from error
+
+    def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
+        with self._translated():
+            yield from self._db.execute(sql, values)
 
     def _one(self, sql: str, *values: Any) -> Any:
-        return self._db.execute(sql, values).fetchone()
+        with self._translated():
+            return self._db.execute(sql, values).fetchone()
 
     # the log
 
@@ -119,7 +143,7 @@ class SqliteStore:
     def statements(self, start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
         """Give (index, received_at_ms, statement) of leaves start … stop−1, in order."""
         sql = "SELECT idx, received_at_ms, statement FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
-        yield from self._db.execute(sql, (start, stop))
+        yield from self._rows(sql, start, stop)
 
     def find(self, chain: int, seq: int) -> tuple[int, bytes] | None:
         """Return (index, statement) of a chain's `seq`."""
@@ -131,35 +155,34 @@ class SqliteStore:
     def chains(self) -> list[Chain]:
         """Return all chains with their runs."""
         runs: dict[int, list[tuple[int, int]]] = {}
-        for chain, first, last in self._db.execute("SELECT chain, first, last FROM runs ORDER BY chain, first"):
+        for chain, first, last in self._rows("SELECT chain, first, last FROM runs ORDER BY chain, first"):
             runs.setdefault(chain, []).append((first, last))
-        rows = self._db.execute("SELECT id, key, sub FROM chains ORDER BY id")
-        return [Chain(number, key, sub, tuple(runs.get(number, ()))) for number, key, sub in rows]
+        rows = self._rows("SELECT id, key, sub FROM chains ORDER BY id")
+        return [Chain(number, key, sub, runs.get(number, [])) for number, key, sub in rows]
 
     def chain(self, key: bytes, sub: str) -> Chain | None:
         """Return one chain."""
         row = self._one("SELECT id FROM chains WHERE key = ? AND sub = ?", key, sub)
         if row is None:
             return None
-        runs = self._db.execute("SELECT first, last FROM runs WHERE chain = ? ORDER BY first", row).fetchall()
-        return Chain(row[0], key, sub, tuple(runs))
+        runs = list(self._rows("SELECT first, last FROM runs WHERE chain = ? ORDER BY first", row[0]))
+        return Chain(row[0], key, sub, runs)
 
     def add_chain(self, key: bytes, sub: str) -> Chain:
         """Add a chain without statements."""
         added = self._db.execute("INSERT INTO chains (key, sub) VALUES (?, ?)", (key, sub)).lastrowid
         assert added is not None
-        return Chain(added, key, sub, ())
+        return Chain(added, key, sub, [])
 
-    def set_runs(self, chain: int, runs: tuple[tuple[int, int], ...], was: tuple[tuple[int, int], ...]) -> None:
-        """Replace a chain's runs; only what changed since `was` is written."""
-        gone, new = set(was) - set(runs), set(runs) - set(was)
+    def change_runs(self, chain: int, gone: list[tuple[int, int]], new: tuple[int, int]) -> None:
+        """Put one run of a chain in the place of those that are gone."""
         self._db.executemany("DELETE FROM runs WHERE chain = ? AND first = ?", [(chain, first) for first, _ in gone])
-        self._db.executemany("INSERT INTO runs VALUES (?, ?, ?)", [(chain, *run) for run in new])
+        self._db.execute("INSERT INTO runs VALUES (?, ?, ?)", (chain, *new))
 
     def chain_statements(self, chain: int, below: int) -> Iterator[tuple[int, bytes]]:
         """Give (index, statement) of a chain's statements below a leaf, by `seq`."""
         sql = "SELECT idx, statement FROM entries WHERE chain = ? AND idx < ? ORDER BY seq"
-        yield from self._db.execute(sql, (chain, below))
+        yield from self._rows(sql, chain, below)
 
     def tile(self, level: int, number: int) -> bytes:
         """Return a tile's hashes joined, up to 256; empty where there is none."""
@@ -191,7 +214,7 @@ class SqliteStore:
 
     def blocks(self, start: int = 0) -> Iterator[SealedBlock]:
         """Give all blocks from a height on."""
-        for row in self._db.execute("SELECT * FROM blocks WHERE height >= ? ORDER BY height", (start,)):
+        for row in self._rows("SELECT * FROM blocks WHERE height >= ? ORDER BY height", start):
             yield SealedBlock(*row)
 
     # what waits outside it
@@ -204,7 +227,7 @@ class SqliteStore:
 
     def submitted(self) -> list[tuple[int, bytes]]:
         """Return (id, statement) of what was submitted and not yet taken, oldest first."""
-        return self._db.execute("SELECT id, statement FROM submissions ORDER BY id").fetchall()
+        return list(self._rows("SELECT id, statement FROM submissions ORDER BY id"))
 
     def withdraw(self, submission: int) -> None:
         """Take a submission away: it is in the log or the quarantine."""
@@ -225,7 +248,7 @@ class SqliteStore:
     def quarantine_rows(self, held: bool | None = None, limit: int = 1000) -> list[Quarantined]:
         """Return the newest rows, newest first: all, or only those that are (not) held."""
         where = "" if held is None else f"WHERE held = {int(held)}"
-        rows = self._db.execute(f"SELECT {_QUARANTINE} FROM quarantine {where} ORDER BY rowid DESC LIMIT ?", (limit,))
+        rows = self._rows(f"SELECT {_QUARANTINE} FROM quarantine {where} ORDER BY rowid DESC LIMIT ?", limit)
         return [_quarantined(row) for row in rows]
 
     def due(self, reason: str, key: bytes | None, before_ms: int, limit: int) -> list[Quarantined]:
@@ -234,7 +257,7 @@ class SqliteStore:
         values: list[Any] = [reason, before_ms]
         if key is not None:
             sql, values = sql + " AND key = ?", [*values, key]
-        rows = self._db.execute(f"{sql} ORDER BY key, seq LIMIT ?", [*values, limit])
+        rows = self._rows(f"{sql} ORDER BY key, seq LIMIT ?", *values, limit)
         return [_quarantined(row) for row in rows]
 
     def release(self, entry: bytes) -> None:
@@ -244,25 +267,30 @@ class SqliteStore:
     def quarantine_counts(self) -> dict[str, int]:
         """Return how many rows there are by reason, and under `dropped` how many were let go for want of room."""
         counts: dict[str, int] = dict(
-            self._db.execute("SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason")
+            self._rows("SELECT reason, count(*) FROM quarantine GROUP BY reason ORDER BY reason")
         )
         dropped = self._one("SELECT value FROM counters WHERE name = 'quarantine.dropped'")
         return counts | ({"dropped": dropped[0]} if dropped else {})
 
+    def quarantine_size(self) -> int:
+        """Return the bytes that the quarantine takes."""
+        return int(self._one(f"SELECT coalesce(sum({_COST}), 0) FROM quarantine")[0])
+
     def trim_quarantine(self, most_bytes: int) -> int:
-        """Let the oldest rows go until the rest fits; they are counted, and the count is returned."""
-        total = self._one("SELECT coalesce(sum(length(raw)), 0) FROM quarantine")[0]
-        gone = []
-        rows = self._db.execute("SELECT rowid, length(raw) FROM quarantine ORDER BY rowid")
-        while total > most_bytes:
-            row = rows.fetchone()
-            gone.append((row[0],))
-            total -= row[1]
-        rows.close()
-        if gone:
-            self._db.executemany("DELETE FROM quarantine WHERE rowid = ?", gone)
-            add = "INSERT INTO counters VALUES ('quarantine.dropped', ?)"
-            self._db.execute(f"{add} ON CONFLICT DO UPDATE SET value = value + excluded.value", (len(gone),))
+        """Let rows go until the rest fits; they are counted, and the count is returned.
+
+        What anybody can send goes first, oldest first; what an enrolled node signed stays as long as there is room.
+        """
+        total, gone = self.quarantine_size(), []
+        order = "reason NOT IN ('EncodingError', 'BadSignature', 'UnknownNode'), rowid"
+        for row, size in self._rows(f"SELECT rowid, {_COST} FROM quarantine ORDER BY {order}"):
+            if total <= most_bytes:
+                break
+            gone.append((row,))
+            total -= size
+        self._db.executemany("DELETE FROM quarantine WHERE rowid = ?", gone)
+        add = "INSERT INTO counters VALUES ('quarantine.dropped', ?)"
+        self._db.execute(f"{add} ON CONFLICT DO UPDATE SET value = value + excluded.value", (len(gone),))
         return len(gone)
 
     # beacons and anchors
@@ -287,18 +315,21 @@ class SqliteStore:
         self._db.execute(f"INSERT OR REPLACE INTO anchors ({_ANCHOR}) VALUES ({marks})", astuple(row))
 
     def anchor_rows(self, target: str | None = None, open_only: bool = False) -> list[AnchorRow]:
-        """Return anchors by height: of one target or all, perhaps without the final and failed ones."""
+        """Return anchors by height: of one target or all, perhaps without the final ones."""
         sql = f"SELECT {_ANCHOR} FROM anchors WHERE (?1 IS NULL OR target = ?1)"
-        sql += " AND state NOT IN ('final', 'failed')" if open_only else ""
-        return [AnchorRow(*row) for row in self._db.execute(f"{sql} ORDER BY height, target", (target,))]
+        sql += " AND state <> 'final'" if open_only else ""
+        return [AnchorRow(*row) for row in self._rows(f"{sql} ORDER BY height, target", target)]
 
-    def final_anchors(self, height: int) -> list[AnchorRow]:
-        """Return the final anchors of the lowest block at or above a height that has any."""
-        sql = "SELECT min(height) FROM anchors WHERE state = 'final' AND height >= ?"
-        found = self._one(sql, height)[0]
-        rows = self._db.execute(
-            f"SELECT {_ANCHOR} FROM anchors WHERE state = 'final' AND height = ? ORDER BY target", (found,)
-        )
+    def newest_anchor(self, target: str) -> AnchorRow | None:
+        """Return a target's anchor of the highest block."""
+        row = self._one(f"SELECT {_ANCHOR} FROM anchors WHERE target = ? ORDER BY height DESC LIMIT 1", target)
+        return AnchorRow(*row) if row else None
+
+    def final_anchors(self, height: int, besides: str = "") -> list[AnchorRow]:
+        """Return the final anchors of the lowest block at or above a height that has one on a target `besides` this."""
+        sql = "SELECT min(height) FROM anchors WHERE state = 'final' AND height >= ? AND target <> ?"
+        found = self._one(sql, height, besides)[0]
+        rows = self._rows(f"SELECT {_ANCHOR} FROM anchors WHERE state = 'final' AND height = ? ORDER BY target", found)
         return [AnchorRow(*row) for row in rows]
 
 

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from earmark import cose, operator
 from earmark.broker import GATEWAY_USER, NODE_USER
+from earmark.cli.screen import Screen
 from earmark.config import create_farm
 from earmark.errors import EarmarkError
 from earmark.gateway import open_devchain
@@ -62,8 +63,8 @@ block_every_s = 1
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `earmark demo`."""
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the options of `demo`."""
     parser.add_argument(
         "--replay", metavar="CSV", type=Path, help="replay this recording; without it, nodes model a greenhouse"
     )
@@ -71,18 +72,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dir", type=Path, help="new folder for the demo's farm (default: earmark-demo/<time>)")
 
 
-def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Run the demo and return what came of it; raises `EarmarkError` where a part of it did not hold."""
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Run the demo; raises `EarmarkError` where a part of it did not hold."""
     recording = open_recording(args.replay) if args.replay else None
     folder = args.dir or Path("earmark-demo") / datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-    demo = Demo(folder, recording, args.days, console)
+    demo = Demo(folder, recording, args.days, screen.console)
     try:
         demo.begin()
         demo.watch()
         proofs = demo.prove()
     finally:
         demo.end()
-    return demo.conclude(proofs)
+    screen.document(demo.conclude(proofs))
+    return 0
 
 
 class Demo:

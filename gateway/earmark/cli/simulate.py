@@ -6,22 +6,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from earmark import operator
 from earmark.broker import NODE_USER
+from earmark.cli.farms import farm_of
+from earmark.cli.screen import Screen
 from earmark.config import Farm
 from earmark.errors import EarmarkError
+from earmark.gateway import broker_address
 from earmark.log import load_registry
-from earmark.mqtt import parse_url
 from earmark.simulation import NodeProcess, find_interpreters, node_settings, open_recording
 from earmark.store.sqlite import SqliteStore
 
 LOOK_S = 0.5
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `earmark node simulate`."""
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """Add the options of `node simulate`."""
     parser.add_argument("--count", type=int, default=1, help="number of nodes that model a greenhouse (default: 1)")
     parser.add_argument("--thermal", action="store_true", help="one node that measures this machine's own temperatures")
     parser.add_argument("--replay", metavar="CSV", type=Path, help="nodes that replay this recording, and end with it")
@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix", default="sim", help="names are PREFIX-1, PREFIX-2, … (default: sim)")
 
 
-def run(args: argparse.Namespace, console: Console, farm: Farm) -> dict[str, Any]:
-    """Enrol and run the nodes until they are done or the user interrupts; returns what ran."""
+def run(args: argparse.Namespace, screen: Screen) -> int:
+    """Enrol and run the nodes until they are done or the user interrupts."""
+    farm = farm_of(args)
     sensors = _sensors(args)
     interpreters = find_interpreters()
     nodes = []
@@ -45,12 +46,13 @@ def run(args: argparse.Namespace, console: Console, farm: Farm) -> dict[str, Any
     for node in nodes:
         node.start()
         what = sensors[nodes.index(node)]["driver"]
-        console.print(f"{node.name}: {what}, {node.interpreter.name}; log in {node.folder}/node.log", highlight=False)
+        screen.say(f"{node.name}: {what}, {node.interpreter.name}; log in {node.folder}/node.log")
     ended = _await(nodes)
     failed = [node for node in nodes if ended.get(node.name) not in (None, 0)]
     if failed:
         raise EarmarkError(f"{failed[0].name} ended with status {ended[failed[0].name]}: {failed[0].last_words()}")
-    return {"nodes": [{"name": node.name, "interpreter": node.interpreter.name} for node in nodes]}
+    screen.document({"nodes": [{"name": node.name, "interpreter": node.interpreter.name} for node in nodes]})
+    return 0
 
 
 def _sensors(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -62,16 +64,12 @@ def _sensors(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _broker(farm: Farm) -> dict[str, Any]:
-    settings = farm.config.broker
-    if settings.embedded:
-        host, port, is_tls = "127.0.0.1", settings.port, False
-    else:
-        host, port, is_tls = parse_url(settings.url)
+    host, port, authority = broker_address(farm)
     broker: dict[str, Any] = {"host": host, "port": port}
-    if settings.embedded or settings.user:
+    if farm.config.broker.embedded or farm.config.broker.user:
         broker |= {"user": NODE_USER, "password": farm.passwords()[NODE_USER]}
-    if is_tls:
-        broker["tls"] = {"ca": settings.authority}
+    if authority:
+        broker["tls"] = {"ca": str(authority)}
     return broker
 
 
