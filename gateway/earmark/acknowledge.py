@@ -1,6 +1,4 @@
-"""Gather what became of each node's statements and answer: at once when it is quiet, once an interval when it is
-not.
-"""
+"""Gather what became of each node's statements, and answer: at once when it is quiet, else once an interval."""
 
 from bisect import bisect_right
 from collections.abc import Sequence

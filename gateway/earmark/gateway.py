@@ -1,8 +1,7 @@
-"""The running gateway: broker, ingest, sealing, acknowledgements, anchors and beacons, wired from a farm's
-configuration.
+"""The running gateway, wired from a farm's configuration.
 
-Two threads: this one writes the log; another drives the anchors and looks for beacons, over a store connection of its
-own.
+Two threads: one takes statements in and writes the log; the other drives anchors and beacons, over a store connection
+of its own.
 """
 
 import hashlib
