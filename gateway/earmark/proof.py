@@ -117,6 +117,20 @@ class Report:
     not_after: ChainBlock | None
     not_established: tuple[str, ...]
 
+    @property
+    def not_before(self) -> ChainBlock | None:
+        """The block that every subject was signed after; None where one has no such block."""
+        known = [subject.not_before for subject in self.subjects if subject.not_before]
+        return min(known, key=lambda block: block.time_s) if len(known) == len(self.subjects) else None
+
+    def to_compare(self) -> list[ChainBlock]:
+        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time."""
+        anchors = [block for block, _ in self.anchors]
+        vouched = {block for block, is_vouched in self.anchors if is_vouched}
+        vouched |= {subject.not_before for subject in self.subjects if subject.not_before}
+        left = [block for block in self.blocks if block not in vouched]
+        return sorted(left, key=lambda block: (block not in anchors, block.time_s))
+
 
 def decode_proof(encoded: bytes) -> Proof:
     """Decode a proof file (step 1 of §9); `ProofError` unless it is whole and of the format."""

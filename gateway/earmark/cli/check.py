@@ -75,28 +75,12 @@ def describe_report(report: Report) -> dict[str, Any]:
             {"number": step.number, "title": step.title, "proven": step.proven, "finding": step.finding}
             for step in report.steps
         ],
-        "not_before": describe_block(all_after(report)),
+        "not_before": describe_block(report.not_before),
         "not_after": describe_block(report.not_after),
         "subjects": [_describe_subject(subject) for subject in report.subjects],
-        "to_compare": [describe_block(block) for block in to_compare(report)],
+        "to_compare": [describe_block(block) for block in report.to_compare()],
         "not_established": list(report.not_established),
     }
-
-
-def all_after(report: Report) -> ChainBlock | None:
-    """Return the block that every subject was signed after; None where one has no such block."""
-    blocks = [subject.not_before for subject in report.subjects]
-    known = [block for block in blocks if block]
-    return min(known, key=lambda block: block.time_s) if len(known) == len(blocks) else None
-
-
-def to_compare(report: Report) -> list[ChainBlock]:
-    """Return the chain blocks that the file leads to and the verifier has not vouched for: anchors', then by time."""
-    anchors = [block for block, _ in report.anchors]
-    vouched = {block for block, is_vouched in report.anchors if is_vouched}
-    vouched |= {subject.not_before for subject in report.subjects if subject.not_before}
-    left = [block for block in report.blocks if block not in vouched]
-    return sorted(left, key=lambda block: (block not in anchors, block.time_s))
 
 
 def describe_block(block: ChainBlock | None) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from earmark import cose
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN
-from earmark.cli.check import all_after, to_compare
 from earmark.cli.screen import Screen
 from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import ProofError
@@ -163,7 +162,7 @@ def _say_body(subject: Subject, screen: Screen) -> None:
 
 def _say_window(report: Report, screen: Screen) -> None:
     screen.heading("When")
-    after, before = all_after(report), report.not_after
+    after, before = report.not_before, report.not_after
     known = sum(subject.not_before is not None for subject in report.subjects)
     it = "It" if len(report.subjects) == 1 else "All of it"
     if after:
@@ -194,7 +193,7 @@ def _when(block: ChainBlock) -> str:
 
 
 def _say_what_to_compare(report: Report, args: argparse.Namespace, screen: Screen) -> None:
-    blocks = to_compare(report)
+    blocks = report.to_compare()
     if not blocks:
         if not report.anchors:
             screen.say("This file has no anchor: ask the grower for it again, once there is one.", indent=2)
