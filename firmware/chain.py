@@ -3,9 +3,12 @@
 import cbor
 import statement
 from outbox import DAMAGED
+from record import MAX_MARK
+from sensors import REPLAYED
 
 _WHY = ("the outbox was full", "the storage was damaged")
 _NO_STATE = (0, {})
+_MAX_POSITION = _MAX_BOOTS = 0xFFFFFFFF
 
 
 def _state(mark):
@@ -31,25 +34,32 @@ class Chain:
 
     def boot(self, software, cause, board, sensors):
         """Say that the node started, and with what."""
+        self._forget_positions({sensor.key for sensor in sensors if sensor.method == REPLAYED})
         listed = [[s.name, s.driver, s.method, _cut(s.detail)] for s in sensors]
         body = {0: "boot", 1: _cut(cause), 2: _cut(board), 3: listed}
         return self._store(statement.BODY, cbor.encode(body), software=software)
+
+    def _forget_positions(self, keys):
+        """Make room for a position of each recording of `keys`, at the cost of those that are replayed no more."""
+        gone = sorted(key for key in self.positions if key not in keys)
+        largest = dict(self.positions)
+        largest.update(dict.fromkeys(keys, _MAX_POSITION))
+        while gone and len(cbor.encode([_MAX_BOOTS, largest])) > MAX_MARK:
+            del self.positions[gone[-1]], largest[gone.pop()]
 
     def readings(self, method, payload, positions=None):
         """Sign a SenML pack; `positions` replaces those of the recordings it was taken from."""
         return self._store(statement.READINGS, payload, method=method, positions=positions)
 
     def tell_dropped(self):
-        """Sign a gap statement for each range that was dropped and not told of; returns them as text."""
-        told = []
+        """Sign a gap statement for each range that was dropped and not told of; yields each as text once stored."""
         due = self._outbox.due()
         while due:
             first, last, why = due
             body = {0: "gap", 1: first, 2: last, 3: _WHY[why == DAMAGED]}
             self._store(statement.BODY, cbor.encode(body), gap=(first, last))
+            yield "seq %d to %d had to be given up: %s" % (first, last, _WHY[why == DAMAGED])
             due = self._outbox.due()
-            told.append("seq %d to %d had to be given up: %s" % (first, last, _WHY[why == DAMAGED]))
-        return told
 
     def _store(self, content_type, payload, software=None, method=None, gap=None, positions=None):
         seq, entry = self._outbox.head

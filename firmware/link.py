@@ -12,6 +12,7 @@ from clock import elapsed_ms, ticks_ms
 from dial import dial
 
 _QUEUE = 64  # packets waiting beyond the window before a broker that does not read is given up
+_FAILURES = (OSError, EOFError, ValueError, MemoryError, asyncio.TimeoutError, packets.PacketError)
 
 
 class LinkDown(Exception):
@@ -56,6 +57,7 @@ class Link:
         self._in_flight = set()
         self._packet_id = 0
         self._heard = ticks_ms()
+        self._answered = ticks_ms()  # the last SUBACK or PUBACK, or when the first one came due
         self._failure = None
 
     @property
@@ -74,6 +76,8 @@ class Link:
             await self._room.wait()
         if not self.up:
             raise LinkDown("not connected to %s:%d" % (self.host, self.port))
+        if not self._in_flight:
+            self._answered = ticks_ms()
         number = self._next_id()
         self._in_flight.add(number)
         self._send(packets.publish(topic, payload, number))
@@ -86,7 +90,7 @@ class Link:
             reason = ""
             try:
                 await self._connection()
-            except (OSError, EOFError, ValueError, packets.PacketError, asyncio.TimeoutError) as failure:
+            except _FAILURES as failure:
                 reason = _words(failure)
             if self.session != before:
                 delay_s = self.retry_s[0]
@@ -123,7 +127,7 @@ class Link:
         self._failure = None
         self._queue = []
         self._in_flight = set()
-        self._heard = ticks_ms()
+        self._heard = self._answered = ticks_ms()
         self._subscription = self._next_id()
         self._send(packets.subscribe(self.topics, self._subscription))
 
@@ -158,6 +162,7 @@ class Link:
             if rest[0] not in self._in_flight:
                 raise packets.PacketError("PUBACK of what was not sent")
             self._in_flight.remove(rest[0])
+            self._answered = ticks_ms()
             self._room.set()
         elif kind == packets.SUBACK:
             if self.up or rest[0] != self._subscription:
@@ -190,11 +195,15 @@ class Link:
             await self._waiting.wait()
 
     async def _watch(self):
-        """Ping, and give up a broker that was silent for one and a half keep-alive times."""
+        """Ping, and give up a broker that for one and a half keep-alive times was silent or left out its PUBACK or
+        SUBACK: what it owes would hold up the window for ever."""
         while True:
             await asyncio.sleep(self.keepalive_s / 2)
             if elapsed_ms(self._heard) > 1500 * self.keepalive_s:
                 raise OSError("silent for %d s" % (elapsed_ms(self._heard) // 1000))
+            owing = self._in_flight or not self.up
+            if owing and elapsed_ms(self._answered) > 1500 * self.keepalive_s:
+                raise OSError("no PUBACK or SUBACK for %d s" % (elapsed_ms(self._answered) // 1000))
             self._send(packets.PINGREQ)
 
     def _send(self, packet):

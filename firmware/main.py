@@ -16,8 +16,9 @@ import ed25519
 import identity
 import settings
 from files import Folder, make_folder
-from outbox import Outbox
+from outbox import Outbox, OutboxError
 from say import Log
+from sensors import SensorError
 
 _USAGE = "usage: main.py --dir DIR [--identity]"
 
@@ -77,7 +78,7 @@ def main(given):
     except settings.SettingsError as wrong:
         print("node.json: %s" % wrong)
         return 2
-    except (OSError, RuntimeError, ValueError) as failure:
+    except (OSError, RuntimeError, ValueError, MemoryError, OutboxError, SensorError) as failure:
         print("the node cannot run: %s" % failure)
         return 3
     return 0

@@ -231,8 +231,8 @@ class Outbox:
     def _recover_segment(self, name, newest, hole):
         """Take up a segment; returns the first seq that may be missing after it, 0 if its end is sound."""
         found = segment.recover(self._folder, name)
-        if newest and found.torn:
-            found.wounds.pop()  # the torn write of a power cut
+        if newest:
+            self._check_head(found)
         for offset, size in found.wounds:
             self.damage.append("%s: %d bytes at %d are no record" % (name, size, offset))
         if hole and found.segment.first > hole:
@@ -249,6 +249,21 @@ class Outbox:
         if newest:
             self._cut(found.segment)
         return found.segment.last + 1 if found.torn else 0
+
+    def _check_head(self, found):
+        """Raise `ValueError` unless the newest segment tells where the chain stands, save for one torn write.
+
+        Signing on from an older place would give seq that were sent already to other bytes.
+        """
+        before = found.head or self.head
+        empty_but_later = found.head is None and found.segment.first != before[0] + 1
+        if empty_but_later or (found.tail and not found.torn):
+            raise ValueError(
+                "%s is damaged beyond seq %d, and with it the end of the chain: keep the folder for a look, revoke "
+                "the key, and set the node up anew" % (found.segment.name, before[0])
+            )
+        if found.torn:
+            found.wounds.pop()  # the torn write of a power cut
 
     def _lose(self, first, last):
         """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""

@@ -33,7 +33,8 @@ class Found:
 
     `head` is (seq, entry) of its last record and None if it has none, `mark` that record's; `gaps` [(seq, (first,
     last))] of its gap statements; `lost` the runs [(first, last)] of statements that are damaged or missing; `wounds`
-    [(offset, size)] of bytes that are no record, the last of which a power cut explains if `torn`.
+    [(offset, size)] of bytes that are no record, the last of which ends the file if `tail`, and is short enough for
+    the torn write of a power cut if `torn`.
     """
 
     def __init__(self, name):
@@ -43,6 +44,7 @@ class Found:
         self.gaps = []
         self.lost = []
         self.wounds = []
+        self.tail = False
         self.torn = False
 
     def wound(self, offset, size):
@@ -72,5 +74,6 @@ def recover(folder, name):
         found.add(each, record.statement(folder, name, each) is not None)
     if found.wounds:
         offset, size = found.wounds[-1]
-        found.torn = offset + size == length and size <= _LONGEST
+        found.tail = offset + size == length
+        found.torn = found.tail and size <= _LONGEST
     return found

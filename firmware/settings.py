@@ -44,10 +44,13 @@ TLS = {
     "key": (None, "its private key"),
     "server_name": (None, "name in the broker's certificate where it is not the host"),
 }
+_TEXTS = ("host", "user", "password", "ca", "certificate", "key", "server_name")
 _POSITIVE = ("interval_s", "window", "resend_s", "backlog", "outbox_bytes", "segment_bytes", "status_s")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _MIN_SEGMENT = 1024
+_MAX_WINDOW = 1024  # far below the 65,535 packet ids of MQTT
+_MAX_RECORDINGS = 16  # as many positions as fit into a record's mark
 
 
 class SettingsError(Exception):
@@ -78,6 +81,10 @@ def check(given):
         raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
     if settings["segment_bytes"] < _MIN_SEGMENT or settings["outbox_bytes"] < 2 * settings["segment_bytes"]:
         raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
+    if settings["window"] > _MAX_WINDOW:
+        raise SettingsError("window must be at most %d" % _MAX_WINDOW)
+    if not isinstance(settings["exit_when_done"], bool):
+        raise SettingsError("exit_when_done must be true or false")
     settings["broker"] = _broker(settings["broker"])
     settings["gateway_key"] = public_key(settings["gateway_key"])
     if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
@@ -111,7 +118,7 @@ def make_sensors(settings, clock):
             sensor = _make_sensor(dict(entry), where + ".", clock)
             for quantity in sensor.quantities:
                 senml.pack(settings["name"] + "/", 0, [(quantity, None, 0)])
-        except (ValueError, TypeError, KeyError) as wrong:
+        except (ValueError, TypeError, KeyError, AttributeError) as wrong:
             raise SettingsError("%s: %s" % (where, wrong))
         for quantity in sensor.quantities:
             if quantity in owner:
@@ -119,7 +126,16 @@ def make_sensors(settings, clock):
                 raise SettingsError("%s: '%s' is the name of a quantity of %s; rename one, or give a prefix" % said)
             owner[quantity] = where
         made.append(sensor)
+    _check_recordings([sensor for sensor in made if sensor.method == sensors.REPLAYED])
     return made
+
+
+def _check_recordings(recordings):
+    """Refuse two that would share one position, and more than have room for theirs."""
+    if len({recording.key for recording in recordings}) < len(recordings):
+        raise SettingsError("sensors: two of them replay the same recording; put all its columns into one")
+    if len(recordings) > _MAX_RECORDINGS:
+        raise SettingsError("sensors: more than %d recordings; join some, or use another node" % _MAX_RECORDINGS)
 
 
 def _make_sensor(entry, where, clock):
@@ -136,15 +152,24 @@ def _broker(given):
     broker = filled(given, {name: row[0] for name, row in BROKER.items()}, "broker.")
     if broker["tls"] is not None:
         broker["tls"] = filled(broker["tls"], {name: row[0] for name, row in TLS.items()}, "broker.tls.")
+        _check_texts(broker["tls"], "broker.tls.")
+    _check_texts(broker, "broker.")
     if not _whole(broker["port"]) or not 0 <= broker["port"] < 65536:
         raise SettingsError("broker.port must be a whole number from 0 to 65535")
     if not _whole(broker["keepalive_s"]) or not 1 <= broker["keepalive_s"] < 65536:
         raise SettingsError("broker.keepalive_s must be a whole number from 1 to 65535")
     retry_s = broker["retry_s"]
-    if not isinstance(retry_s, list) or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1]:
+    numbers = isinstance(retry_s, list) and all(isinstance(delay, (int, float)) for delay in retry_s)
+    if not numbers or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1]:
         raise SettingsError("broker.retry_s must be [shortest, longest], in seconds")
     broker["port"] = broker["port"] or (8883 if broker["tls"] else 1883)
     return broker
+
+
+def _check_texts(given, where):
+    for name in _TEXTS:
+        if not isinstance(given.get(name, ""), (str, type(None))):
+            raise SettingsError("%s%s must be a text, in double quotes" % (where, name))
 
 
 def _whole(value):

@@ -312,6 +312,14 @@ def test_identity_settings_and_the_lock(make_node: Any, gateway: Acknowledger, t
     assert node.call("--frobnicate").returncode == 2
 
 
+def test_a_recording_that_cannot_be_read_on_is_no_traceback(make_node: Any, tmp_path: Path) -> None:
+    (tmp_path / "recording.csv").write_text("Date,Tair,Rhair\n2/1/2022 0:00,1,2\n2/1/2022 0:05," + "1" * 9000 + ",2\n")
+    refused = make_node([replay_sensor(tmp_path)]).call()
+    assert refused.returncode == 3
+    assert "the line at byte" in refused.stdout
+    assert refused.stderr == ""
+
+
 def test_memory_and_files_stay_bounded(make_node: Any, gateway: Acknowledger, tmp_path: Path) -> None:
     write_recording(tmp_path / "recording.csv", 600)
     node = make_node([replay_sensor(tmp_path)], segment_bytes=4096)

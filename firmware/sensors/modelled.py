@@ -54,4 +54,6 @@ def make(name, settings, clock):
     """The modelled greenhouse with a whole number as seed."""
     if not isinstance(settings["seed"], int) or not 0 <= settings["seed"] < 2**31:
         raise ValueError("seed must be a whole number from 0 to 2147483647")
+    if not isinstance(settings["utc_offset_s"], int):
+        raise ValueError("utc_offset_s must be a whole number of seconds")  # noqa: TRY004 - settings refuse by ValueError
     return Modelled(name, clock, settings["seed"], settings["prefix"], settings["utc_offset_s"])

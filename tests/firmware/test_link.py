@@ -238,6 +238,20 @@ class Misbehaviour(unittest.TestCase):
 
         asyncio.run(steps())
 
+    def test_a_packet_too_large_for_the_memory_costs_only_the_connection(self):
+        async def steps(broker, harness):
+            def full(topic, payload):
+                harness.link.on_message = harness.message
+                raise MemoryError("memory allocation failed")
+
+            harness.link.on_message = full
+            while not harness.messages:
+                harness.changed.clear()
+                await harness.changed.wait()
+            self.assertEqual(harness.link.session, 2)
+
+        asyncio.run(with_link(Broker(proper()), steps))
+
     def test_nobody_listens(self):
         async def steps(broker, harness):
             await broker.stop()
@@ -302,6 +316,24 @@ class Liveness(unittest.TestCase):
             self.assertTrue(longest < 300, "held up for %d ms" % longest)
 
         asyncio.run(with_link(Broker(after_connect(b"", linger=True)), steps))
+
+    def test_a_broker_that_only_answers_pings_is_given_up(self):
+        async def no_suback(broker, reader, writer):
+            while True:
+                kind = (await packet(reader))[0] >> 4
+                if kind in (1, 12):
+                    await send(writer, CONNACK if kind == 1 else b"\xd0\x00")
+
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            with self.assertRaises(LinkDown):
+                await harness.link.publish("t/u", b"1")
+                await harness.link.publish("t/u", b"2")
+            while len([text for text in harness.states if "SUBACK" in text]) < 2:
+                harness.changed.clear()
+                await harness.changed.wait()
+
+        asyncio.run(with_link(Broker(no_suback, proper(acknowledge=False)), steps, window=1))
 
     def test_pings_keep_it_up(self):
         async def steps(broker, harness):

@@ -188,6 +188,31 @@ class Rot(unittest.TestCase):
         box.append(13, statement(13), None, box.due()[:2])
         self.assertEqual(Outbox(folder, 4000, 400).dropped, [])
 
+    def test_a_lost_end_of_the_chain_is_no_new_start(self):
+        folder = scratch.MemoryFolder()
+        box = Outbox(folder, 4000, 1000)
+        box.append(1, statement(1, 900), mark(1))
+        box.free([(1, 1)])
+        box.append(2, statement(2, 900), mark(2))
+        box.free([(2, 2)])
+        name = folder.names()[0]
+        self.assertEqual(folder.names(), ["%016d.seg" % 2])
+        for rotten in (b"", b"\0" + folder.files[name][1:], bytes(len(folder.files[name]))):
+            with self.assertRaises(ValueError):
+                Outbox(scratch.MemoryFolder({name: rotten}), 4000, 1000)
+
+    def test_more_than_one_write_lost_at_the_end_is_no_power_cut(self):
+        folder = scratch.MemoryFolder()
+        box = Outbox(folder, 64000, 20000)
+        for seq in range(1, 31):
+            box.append(seq, statement(seq, 500), mark(seq))
+        name = folder.names()[0]
+        whole = folder.files[name]
+        folder.files[name] = whole[:2000] + bytes(len(whole) - 2000)
+        with self.assertRaises(ValueError):
+            Outbox(folder, 64000, 20000)
+        self.assertEqual(len(folder.files[name]), len(whole))
+
     def test_a_gap_statement_settles_a_damaged_one(self):
         folder = self.filled()
         name, found = next(span for span in self.spans(folder) if span[1].seq == 5)

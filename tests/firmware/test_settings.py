@@ -25,6 +25,10 @@ def with_change(**changes):
     return given
 
 
+def recording_path(folder, number):
+    return "%s/%d.csv" % (folder, number)
+
+
 class Check(unittest.TestCase):
     def refused(self, given):
         with self.assertRaises(settings.SettingsError) as raised:
@@ -62,6 +66,8 @@ class Check(unittest.TestCase):
             ("interval_s", (0, -1, 1.5, "60", True, None)),
             ("clock_error_s", (-1, 2**32, 0.5)),
             ("segment_bytes", (100, 10**9)),
+            ("window", (0, 65536)),
+            ("exit_when_done", ("no", 1)),
             ("sensors", ({}, "modelled", [{}] * 33)),
         ):
             for value in values:
@@ -70,8 +76,10 @@ class Check(unittest.TestCase):
         for name, values in (
             ("port", (-1, 65536, "1883")),
             ("keepalive_s", (0, 65536)),
-            ("retry_s", (5, [1], [2, 1], [0, 1])),
-            ("tls", ("yes",)),
+            ("retry_s", (5, [1], [2, 1], [0, 1], [1, "x"])),
+            ("tls", ("yes", {"ca": 5})),
+            ("user", (5,)),
+            ("password", (12345,)),
         ):
             for value in values:
                 said = self.refused(with_change(broker={"host": "b", name: value}))
@@ -95,7 +103,9 @@ class Sensors(unittest.TestCase):
             ({"driver": "modelled", "seed": "x"}, "seed"),
             ({"driver": "modelled", "name": "Big"}, "sensors[0].name"),
             ({"driver": "modelled", "prefix": "a b"}, "a b"),
+            ({"driver": "modelled", "utc_offset_s": "x"}, "utc_offset_s"),
             ({"driver": "replay"}, "sensors[0].columns"),
+            ({"driver": "replay", "file": 5.5, "columns": {"a": {}}, "time_column": "t"}, "sensors[0]"),
             (5, "sensors[0]"),
         ):
             with self.assertRaises(settings.SettingsError) as raised:
@@ -104,6 +114,25 @@ class Sensors(unittest.TestCase):
         with self.assertRaises(settings.SettingsError) as raised:
             self.make({"driver": "modelled"}, {"driver": "modelled"})
         self.assertTrue("temperature" in str(raised.exception))
+
+    def test_recordings_have_a_position_each(self):
+        path = scratch.folder()
+        entries = []
+        try:
+            for number in range(17):
+                with open(recording_path(path, number), "w") as stream:
+                    stream.write("time,a,b\n2022-01-01,%d,2\n" % number)
+                columns = {"a": {"name": "a-%d" % number}}
+                entry = {"driver": "replay", "file": recording_path(path, number), "columns": columns}
+                entries.append(dict(entry, time_column="time"))
+            self.assertEqual(len(self.make(*entries[:16])), 16)
+            twice = dict(entries[0], columns={"b": {"name": "b"}})
+            for wrong, named in (([entries[0], twice], "same recording"), (entries, "more than 16")):
+                with self.assertRaises(settings.SettingsError) as raised:
+                    self.make(*wrong)
+                self.assertTrue(named in str(raised.exception))
+        finally:
+            scratch.remove(path)
 
 
 class Load(unittest.TestCase):

@@ -1,0 +1,103 @@
+"""The node's own loops on a medium that refuses writes: what is stored counts, whatever is refused after it."""
+
+import asyncio
+
+import scratch
+import unittest_mini as unittest
+
+import app
+import settings
+from clock import HOST, Clock
+from identity import Identity
+from outbox import Outbox, OutboxError
+from sensors import REPLAYED
+
+KEY = bytes(range(32))
+ROWS = 40
+
+
+class Board:
+    """As much of a board as a node without a network asks for."""
+
+    NAME = "none"
+
+    def reset_cause(self):
+        return "test"
+
+
+class FullMedium(Outbox):
+    """An outbox whose medium refuses every gap statement for a while."""
+
+    refuses = True
+
+    def append(self, seq, statement, mark=None, gap=None):
+        if gap and self.refuses:
+            raise OutboxError("no room for the gap")
+        super().append(seq, statement, mark, gap)
+
+
+class Node(unittest.TestCase):
+    def setUp(self):
+        self.path = scratch.folder()
+        self.said = []
+        with open(self.path + "/rows.csv", "w") as stream:
+            stream.write("time,a\n" + "".join("2022-01-01 00:%02d,%d\n" % (row, row) for row in range(ROWS)))
+
+    def tearDown(self):
+        scratch.remove(self.path)
+
+    def replay(self, **changes):
+        columns = {"a": {"name": "a"}}
+        sensor = {"driver": "replay", "file": self.path + "/rows.csv", "columns": columns, "time_column": "time"}
+        sensor.update(changes)
+        return sensor
+
+    def node(self, outbox, *entries):
+        given = {"site": "farm", "name": "n", "gateway_key": KEY.hex(), "broker": {"host": "b"}, "backlog": 1000}
+        given["sensors"] = list(entries)
+        clock = Clock(HOST, 1)
+        chosen = settings.check(given)
+        sensors = settings.make_sensors(chosen, clock)
+        return app.Node(chosen, Identity(KEY), outbox, sensors, Board(), clock, self.said.append), sensors
+
+    def test_rows_are_signed_once_although_the_gap_after_them_is_refused(self):
+        outbox = FullMedium(scratch.MemoryFolder(), 4096, 1024)
+        node, sensors = self.node(outbox, self.replay())
+        sensor = sensors[0]
+        stored = []
+        readings = node._chain.readings
+
+        def counted(method, payload, positions=None):
+            seq = readings(method, payload, positions)
+            stored.append(payload)
+            return seq
+
+        node._chain.readings = counted
+        app._RETRY_S = 0
+        try:
+            node._boot()
+            asyncio.run(asyncio.wait_for(node._replay(sensor), 20))
+        finally:
+            app._RETRY_S = 5
+        self.assertEqual(sensor.method, REPLAYED)
+        self.assertTrue(any("told later" in text for text in self.said))
+        self.assertEqual((len(stored), len(set(stored))), (ROWS, ROWS))
+        outbox.refuses = False
+        node._tell_dropped()
+        self.assertEqual(outbox.dropped, [])
+
+    def test_an_acknowledgement_too_large_for_the_memory_is_ignored(self):
+        def verify(payload, gateway_key, kid):
+            raise MemoryError("memory allocation failed")
+
+        node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024))
+        genuine, app.ack.verify = app.ack.verify, verify
+        try:
+            node._free(b"\x99\x0f\xfa" + b"\xa0" * 4090)
+        finally:
+            app.ack.verify = genuine
+        self.assertTrue("ignored" in self.said[-1])
+
+
+if __name__ == "__main__":
+    unittest.main()
