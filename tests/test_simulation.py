@@ -2,13 +2,16 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from earmark.cose import did
 from earmark.errors import ConfigError
 from earmark.simulation import Interpreter, NodeProcess, firmware_folder, open_recording
+from services import wait_for
 
 
 def test_a_nodes_key_and_settings_are_its_owners_alone(tmp_path: Path, interpreter: list[str]) -> None:
@@ -52,3 +55,24 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError):
         open_recording(path)
+
+
+def test_a_node_does_not_outlive_who_started_it(tmp_path: Path) -> None:
+    """As when `earmark node simulate` is killed: nothing is left behind."""
+    folder = tmp_path / "n1"
+    script = (
+        "import sys, time; from pathlib import Path; from earmark.simulation import Interpreter, NodeProcess\n"
+        "sleeper = Path(sys.argv[1]).with_name('sleeper'); sleeper.write_text('#!/bin/sh\\nexec sleep 60\\n')\n"
+        "sleeper.chmod(0o755); node = NodeProcess(Path(sys.argv[1]), Interpreter('one', str(sleeper)))\n"
+        "node.configure({}); node.start(); print(node._process.pid, flush=True); time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    node = int(parent.stdout.readline())
+    assert psutil.pid_exists(node)
+    parent.kill()
+    parent.wait(10)
+    parent.stdout.close()
+    wait_for(
+        lambda: not psutil.pid_exists(node) or psutil.Process(node).status() == psutil.STATUS_ZOMBIE, "it ended", 10
+    )

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from earmark.errors import ConfigError
+from earmark.process import bound_to_us
 
 GATEWAY_USER = "gateway"
 NODE_USER = "node"
@@ -63,9 +64,7 @@ class Broker:
 
     def launch(self) -> None:
         """Start the process and do not wait for it."""
-        # setpriv (util-linux) has the kernel end the broker with the gateway, even where that is killed.
-        with_us = [found, "--pdeathsig", "TERM"] if (found := shutil.which("setpriv")) else []
-        command = [*with_us, find_server(), "-c", str(self._folder / "nats.conf")]
+        command = bound_to_us([find_server(), "-c", str(self._folder / "nats.conf")])
         with (self._folder / "nats.log").open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
 

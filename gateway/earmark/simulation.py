@@ -17,6 +17,7 @@ from typing import Any
 
 from earmark.cose import key_of
 from earmark.errors import ConfigError
+from earmark.process import bound_to_us
 
 OLDEST = (1, 24)
 COLUMNS_A_NODE = 8
@@ -105,7 +106,8 @@ class NodeProcess:
     def start(self) -> None:
         """Start the node; what it says goes to node.log in its folder."""
         with (self.folder / "node.log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log, start_new_session=True)
+            command = bound_to_us(self._command())
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
     def poll(self) -> int | None:
         """Return the exit status, None while it runs."""

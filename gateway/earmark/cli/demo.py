@@ -24,6 +24,7 @@ from earmark.cli.screen import Screen
 from earmark.config import create_farm
 from earmark.errors import EarmarkError
 from earmark.gateway import open_devchain
+from earmark.process import bound_to_us
 from earmark.proof import Report, check
 from earmark.prover import choose_block, prove
 from earmark.simulation import NodeProcess, Recording, find_interpreters, node_settings, open_recording
@@ -131,7 +132,7 @@ class Demo:
         return [{"driver": "modelled", "seed": seed} for seed in range(1, MODELLED_NODES + 1)]
 
     def _start_gateway(self) -> None:
-        command = [sys.executable, "-m", "earmark", "run", "--farm", str(self._folder)]
+        command = bound_to_us([sys.executable, "-m", "earmark", "run", "--farm", str(self._folder)])
         with (self._folder / "gateway.log").open("ab") as log:
             self._gateway = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         (self._folder / "gateway.pid").write_text(f"{self._gateway.pid}\n")
