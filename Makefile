@@ -17,7 +17,7 @@ endif
 
 help:
 	@echo 'make demo    run the whole way of a reading, from sensor to checked proof, on this machine'
-	@echo 'make test    run every check and every test'
+	@echo 'make test    run every check and every test but those of make faults'
 	@echo 'make check   lint, format, types and import layers only'
 	@echo 'make faults  run only the tests that kill processes and break disks, brokers and chains'
 	@echo 'make format  rewrite the sources as make check wants them'
