@@ -262,11 +262,39 @@ def test_later_roots_are_counted_and_not_named_one_by_one(tmp_path: Path) -> Non
     assert ("blocks", "the roots of 4 later ones do not fit the statements either") in named
 
 
-def test_an_empty_log_holds(tmp_path: Path) -> None:
+def test_an_empty_log_does_not_hold(tmp_path: Path) -> None:
     with closing(new_store(tmp_path)) as store:
         found = check_log(store, cose.Signer(bytes(32)).key)
-    assert found.holds
-    assert found.size == 0
+    assert [one.where for one in found.contradictions] == ["leaf 0"]
+
+
+def test_values_have_the_types_of_their_columns(sample: SampleFarm) -> None:
+    with database(sample) as bare, pytest.raises(sqlite3.IntegrityError, match="cannot store TEXT value in BLOB"):
+        bare.execute("UPDATE entries SET statement = 'text' WHERE idx = 3")
+
+
+def test_a_schema_that_was_loosened_is_named(sample: SampleFarm) -> None:
+    with database(sample) as bare:
+        bare.execute("PRAGMA writable_schema = 1")
+        bare.execute("UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'entries'")
+    with database(sample) as bare:
+        bare.execute("UPDATE entries SET statement = 'text' WHERE idx = 3")
+    with closing(SqliteStore(sample.farm.database)) as store:
+        assert store.faults() == ["its tables are not the ones that Earmark makes"]
+
+
+def test_a_value_of_another_type_is_named_although_the_schema_was_put_back(sample: SampleFarm) -> None:
+    with database(sample) as bare:
+        [whole] = bare.execute("SELECT sql FROM sqlite_schema WHERE name = 'entries'").fetchone()
+        bare.execute("PRAGMA writable_schema = 1")
+        bare.execute("UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'entries'")
+    with database(sample) as bare:
+        bare.execute("UPDATE entries SET statement = 'text' WHERE idx = 3")
+        bare.execute("PRAGMA writable_schema = 1")
+        bare.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'entries'", (whole,))
+    with closing(SqliteStore(sample.farm.database)) as store:
+        [fault] = store.faults()
+    assert fault.endswith("value in entries.statement")
 
 
 @pytest.fixture(scope="module")

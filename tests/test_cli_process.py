@@ -43,6 +43,32 @@ def test_a_reader_that_goes_away_is_no_traceback(sample: SampleFarm) -> None:
     assert run.stderr == ""
 
 
+def open_full() -> int:
+    """A file descriptor of a full disk."""
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+def open_unread() -> int:
+    """A file descriptor of a pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]], ids=["words", "json"])
+@pytest.mark.parametrize("where", ["full", "unread"])
+def test_a_check_that_cannot_be_written_is_not_one_that_fails(
+    sample: SampleFarm, lot: Path, where: str, words: list[str]
+) -> None:
+    command = [*EARMARK, "check", str(lot), "--operator", sample.did, *words]
+    out = open_full() if where == "full" else open_unread()
+    try:
+        run = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(out)
+    assert (run.returncode, "Traceback" in run.stderr) == (3, False)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_gateway_runs_until_it_is_told_to_stop(
     earmark: Earmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

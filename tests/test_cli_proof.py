@@ -151,6 +151,7 @@ def test_a_lower_bound_for_some_is_said_to_be_for_some(earmark: Earmark, sample:
     said = earmark("check", "mixed.earmark", "--operator", sample.did, *blocks(sample, "beacon"))
     assert "\n7 Not before: partly proven\n" in said.out
     assert "Signed after: proven for 1 of 2 statements only" in said.words
+    assert "1 statement(s) with no beacon whose block is one of yours" in said.words
     assert earmark("check", "mixed.earmark", "--operator", sample.did, "--json").json()["not_before"] is None
 
 
@@ -172,6 +173,8 @@ def test_a_wrong_operator_or_block_fails_with_its_step(earmark: Earmark, sample:
     assert strange.status == 1
     found = strange.json()
     assert (found["holds"], found["step"], found["title"]) == (False, 9, "Your block hashes")
+    words = earmark("check", lot, "--operator", sample.did, "--block", f"eip155:1=0x{'00' * 32}").out
+    assert "6 Signer: holds\n7 Not before: no fault found\n8 Not after: no fault found\n" in words
 
 
 def test_no_flipped_bit_holds(earmark: Earmark, sample: SampleFarm, lot: Path) -> None:

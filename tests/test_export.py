@@ -204,7 +204,7 @@ def test_every_part_checks_by_its_own_standard(proof: Proof, sample: SampleFarm)
         merkle.check_inclusion(merkle.leaf_hash(hashlib.sha256(raw).digest()), place, size, path, checkpoint.root)
     evidence = parts["anchor-1-evm-eip155-1337.cbor"]
     assert check_evm("eip155:1337", evidence, header.hash) == sample.anchored
-    assert check_evm_header("eip155:1337", parts["beacon-1-eip155-1337.rlp"]) == sample.beacon
+    assert check_evm_header("eip155:1337", parts["beacon-1-1-eip155-1337.rlp"]) == sample.beacon
     assert hashlib.sha256(parts["beacon-1.cbor"]).digest()[:16] == sample.nonce
 
 

@@ -1,16 +1,28 @@
 """Proof files: the pinned ones, and every bit of one."""
 
 import hashlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark import cbor, cose, proof
+sys.path.append(str(Path(__file__).resolve().parent / "vectors"))
+
+import actors
+import proofs
+import small_log
+from evidences import MESSAGE
+
+import chain
+from earmark import beacon, cbor, cose, proof
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from pinned import named, vectors
+
+NONCE = beacon.nonce(MESSAGE)
 
 PROOFS = vectors("proof")
 CHUNKS = 24
@@ -80,6 +92,23 @@ def test_the_latest_vouched_source_and_the_earliest_vouched_anchor_count() -> No
     assert isinstance(report.not_after, ChainBlock)
     assert report.subjects[0].not_before is not None
     assert report.subjects[0].not_before.time_s < report.subjects[0].statement.issued_at_s < report.not_after.time_s
+
+
+@pytest.mark.parametrize(
+    ("issued", "taken", "is_wrong"), [(0, 0, 0), (-90, 0, 1), (100, 0, 1), (0, 100, 1), (0, -900, 0)]
+)
+def test_times_that_the_chain_contradicts_are_named(issued: int, taken: int, is_wrong: int) -> None:
+    log = small_log.Log()
+    log.enrol(actors.GATEWAY.key, "gateway", actors.ORIGIN)
+    log.enrol(actors.TOMATO.key, "node", "tomato-1")
+    [record] = small_log.pack("tomato-1", 215)
+    said = [record | {-3: actors.T0 + taken}]
+    log.node(actors.TOMATO, "tomato-1", said, method=0, beacon=NONCE, issued_at_s=actors.T0 + issued)
+    made, after = proofs.anchored(log, [2])
+    blocks = [(block.chain, block.hash) for block in (chain.BEACON.block, after.block)]
+    report = proof.check(made.encode(), actors.OPERATOR.key, blocks)
+    assert len(report.misdated()) == is_wrong
+    assert proof.check(made.encode(), actors.OPERATOR.key).misdated() == []
 
 
 def test_every_truncation_is_refused_in_step_1() -> None:

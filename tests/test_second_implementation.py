@@ -108,8 +108,11 @@ class Checker:
 
     def signer(self) -> None:
         need(len({(said.key, said.sub, said.seq) for said in map(self.said.get, self.subjects)}) == len(self.subjects))
+        entries = {(said.key, said.sub, said.seq): said.entry for said in map(self.said.get, self.subjects)}
         for index in self.subjects:
             said = self.said[index]
+            need(entries.get((said.key, said.sub, said.seq - 1), said.prev) == said.prev)
+            need((said.prev == bytes(32)) == (said.seq == 1))
             if said.key == self.operator:
                 need(said.sub == "registry" and said.kind in ("enrolment", "revocation"))
             else:

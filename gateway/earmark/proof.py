@@ -17,22 +17,11 @@ from earmark.cose import did
 from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
-from earmark.statement import METHODS, NO_ENTRY, Statement, decode
+from earmark.report import TITLES, Report, Step, Subject
+from earmark.statement import NO_ENTRY, Statement, decode
 
 MAGIC = "earmark-proof-1"
 MAX_STATEMENTS = 100_000
-TITLES = (
-    "",
-    "File",
-    "Registry",
-    "Checkpoint",
-    "Block",
-    "Log",
-    "Signer",
-    "Not before",
-    "Not after",
-    "Your block hashes",
-)
 
 _CHECK_EVIDENCE: dict[str, Callable[[str, bytes, bytes], ChainBlock]] = {evidence.EVM: evidence.check_evm}
 
@@ -71,67 +60,6 @@ class Proof:
         return cbor.encode([MAGIC, hashlib.sha256(body).digest(), body])
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """One proven statement: where it stands, who signed it, and the newest trusted block it was signed after."""
-
-    index: int
-    statement: Statement
-    signer: Enrolment | None
-    not_before: ChainBlock | None
-
-    @property
-    def method(self) -> str:
-        """`measured`, `modelled` or `replayed`; empty for what is not a reading."""
-        return "" if self.statement.method is None else METHODS[self.statement.method]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One numbered step of §9: what it established, or, where `proven` is false, what is missing."""
-
-    number: int
-    proven: bool
-    finding: str
-
-    @property
-    def title(self) -> str:
-        """The step's name in §9."""
-        return TITLES[self.number]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a check that held established.
-
-    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with
-    whether the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
-    """
-
-    registry: Registry
-    header: Header
-    steps: tuple[Step, ...]
-    subjects: tuple[Subject, ...]
-    blocks: tuple[ChainBlock, ...]
-    anchors: tuple[tuple[ChainBlock, bool], ...]
-    not_after: ChainBlock | None
-    not_established: tuple[str, ...]
-
-    @property
-    def not_before(self) -> ChainBlock | None:
-        """The block that every subject was signed after; None where one has no such block."""
-        known = [subject.not_before for subject in self.subjects if subject.not_before]
-        return min(known, key=lambda block: block.time_s) if len(known) == len(self.subjects) else None
-
-    def to_compare(self) -> list[ChainBlock]:
-        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time."""
-        anchors = [block for block, _ in self.anchors]
-        vouched = {block for block, is_vouched in self.anchors if is_vouched}
-        vouched |= {subject.not_before for subject in self.subjects if subject.not_before}
-        left = [block for block in self.blocks if block not in vouched]
-        return sorted(left, key=lambda block: (block not in anchors, block.time_s))
-
-
 def decode_proof(encoded: bytes) -> Proof:
     """Decode a proof file (step 1 of §9); `ProofError` unless it is whole and of the format."""
     with _step(1):
@@ -168,14 +96,17 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
         _check_log(proof, statements, header)
     steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))
     with _step(6):
-        _check_distinct([statements[index] for index in proof.subjects])
+        _check_chains([statements[index] for index in proof.subjects])
         signers = [_check_signer(registry, index, statements[index]) for index in proof.subjects]
-    names = ", ".join(sorted({node.name if node else "the operator" for node in signers})[:8])
-    steps.append(Step(6, True, f"signed by {names}; enrolled before, and not revoked before, by leaf order"))
+    names = sorted({node.name if node else "the operator" for node in signers})
+    more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+    steps.append(
+        Step(6, True, f"signed by {', '.join(names[:8])}{more}; enrolled before, and not revoked before, by leaf order")
+    )
     with _step(7):
         newest = _check_beacons(proof, {statements[index].beacon for index in proof.subjects}, view, steps)
     before = [newest.get(statements[index].beacon or b"") for index in proof.subjects]
-    steps += _say_not_before(before, with_beacons=bool(proof.beacons))
+    steps += _say_not_before(before)
     with _step(8):
         anchors = [_check_anchor(header, *anchor) for anchor in proof.anchors]
         judged = tuple((block, view.vouches(block)) for block in anchors)
@@ -245,12 +176,18 @@ def _check_log(proof: Proof, statements: dict[int, Statement], header: Header) -
         raise ProofError("the statements and hashes do not give the block's root")
 
 
-def _check_distinct(subjects: Sequence[Statement]) -> None:
-    places = {(statement.key, statement.sub, statement.seq) for statement in subjects}
-    if len(places) < len(subjects):
+def _check_chains(subjects: Sequence[Statement]) -> None:
+    """Raise unless each `seq` of a chain is there once, and follows the one before where that is a subject too."""
+    entries = {(statement.key, statement.sub, statement.seq): statement.entry for statement in subjects}
+    if len(entries) < len(subjects):
         raise ProofError(
             "two statements with one seq of one chain: the gateway logged a reading twice, or a key was copied"
         )
+    for statement in subjects:
+        before = entries.get((statement.key, statement.sub, statement.seq - 1), statement.prev)
+        if before != statement.prev or (statement.seq == 1) != (statement.prev == NO_ENTRY):
+            where = f"seq {statement.seq} of {statement.sub}"
+            raise ProofError(f"{where} does not follow the one before: the chain was forked, or a key was copied")
 
 
 def _check_signer(registry: Registry, index: int, statement: Statement) -> Enrolment | None:
@@ -282,16 +219,15 @@ def _check_beacons(
     return newest
 
 
-def _say_not_before(before: Sequence[ChainBlock | None], *, with_beacons: bool) -> list[Step]:
+def _say_not_before(before: Sequence[ChainBlock | None]) -> list[Step]:
     said, found = [], [block for block in before if block]
     if found:
         first = min(found, key=lambda block: block.time_s)
         finding = f"{len(found):,} statement(s) signed after {_where(first)}, or a later one of yours"
         said.append(Step(7, True, finding))
     missing = len(before) - len(found)
-    if missing and not with_beacons:
-        finding = f"{missing:,} statement(s) carry no beacon that this file has evidence for"
-        said.append(Step(7, False, finding))
+    if missing:
+        said.append(Step(7, False, f"{missing:,} statement(s) with no beacon whose block is one of yours"))
     return said
 
 
@@ -320,6 +256,7 @@ def _not_established(methods: Collection[str]) -> tuple[str, ...]:
     return (
         "that a sensor told the truth, or stood where its name says",
         "that nothing was left out between the statements shown",
+        "that the gateway keeps no second log, which tells others something else",
         "that the operator revoked no key after this block was sealed, or in a statement that the gateway held back",
         *(
             f"that anything was measured where a reading is {method}: its signer says that it is not"

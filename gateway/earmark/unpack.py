@@ -98,8 +98,8 @@ def _block(proof: Proof) -> Iterator[Part]:
 def _times(proof: Proof) -> Iterator[Part]:
     for number, (message, headers) in enumerate(proof.beacons, 1):
         yield Part(f"beacon-{number}.cbor", message, "beacon, deterministic CBOR (protocol.md §6)")
-        for source, header in zip(_sources(message, headers), headers, strict=True):
-            name = f"beacon-{number}-{_safe(source.chain)}.rlp"
+        for place, (source, header) in enumerate(zip(_sources(message, headers), headers, strict=True), 1):
+            name = f"beacon-{number}-{place}-{_safe(source.chain)}.rlp"
             yield Part(
                 name,
                 header,

@@ -312,7 +312,13 @@ def _signers() -> list[Case]:
     by_operator = log(lambda to: reads(to, OPERATOR, "operator"))
     twice = log(tomato, reads)
     twice.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=1, prev=bytes(32), method=0)))
+    forked = log(tomato, reads)
+    forked.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=2, prev=b"\x77" * 32, method=0)))
+    anew = log(tomato)
+    anew.add(sign(TOMATO, says(pack("tomato-1", 215), sub="tomato-1", seq=7, prev=bytes(32), method=0)))
     return [
+        ("a statement that does not follow the one before", 6, forked.proof([2, 3]).encode()),
+        ending("a later statement with the zero prev", anew),
         ("two statements with one seq", 6, twice.proof([2, 3]).encode()),
         ("one statement at two leaves", 6, _logged_twice(log(tomato, reads)).encode()),
         ending("a signer that nobody enrolled", log(tomato, lambda to: reads(to, STRANGER))),

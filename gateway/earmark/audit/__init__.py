@@ -39,6 +39,8 @@ def check_log(store: Store, operator: bytes, progress: Callable[[int, int], None
         for done in walk.leaves():
             if done % PROGRESS_LEAVES == 0 or done == audit.size:
                 progress(done, audit.size)
+        if not audit.size:
+            audit.note("leaf 0", "is missing: a log begins with the gateway's enrolment, and nothing is here")
         walk.finish()
         check_anchors(store, audit)
         check_quarantine(store, audit)

@@ -22,8 +22,8 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(words)
         return int(args.run(args, screen))
-    except SystemExit as end:  # argparse's own end, after --help or --version
-        return int(end.code or 0)
+    except SystemExit as end:  # argparse's, after --help or --version; or rich's with 1, where stdout's reader is gone
+        return COULD_NOT_RUN if end.code else HOLDS
     except UsageError as error:
         return _fail(screen, error.command, error, WRONG_USE)
     except BrokenPipeError:
@@ -42,7 +42,7 @@ def _fail(screen: Screen, command: str, error: Exception, status: int) -> int:
     message = str(error)
     if isinstance(error, OSError):
         message = f"{error.filename or 'the system'}: {error.strerror or error}"
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # such as a full disk under stdout: the status says it
         screen.error(command, message, kind=type(error).__name__, status=status)
     return status
 

@@ -13,7 +13,8 @@ from earmark.cli.screen import Screen
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from earmark.export import describe, iso, iso_ms
-from earmark.proof import TITLES, Report, Subject, check
+from earmark.proof import check
+from earmark.report import TITLES, Report, Subject
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -77,6 +78,7 @@ def describe_report(report: Report) -> dict[str, Any]:
         ],
         "not_before": describe_block(report.not_before),
         "not_after": describe_block(report.not_after),
+        "misdated": [subject.index for subject in report.misdated()],
         "subjects": [_describe_subject(subject) for subject in report.subjects],
         "to_compare": [describe_block(block) for block in report.to_compare()],
         "not_established": list(report.not_established),

@@ -25,8 +25,9 @@ from earmark.config import create_farm
 from earmark.errors import EarmarkError
 from earmark.gateway import open_devchain
 from earmark.process import bound_to_us
-from earmark.proof import Report, check
+from earmark.proof import check
 from earmark.prover import choose_block, prove
+from earmark.report import Report
 from earmark.simulation import NodeProcess, Recording, find_interpreters, node_settings, open_recording
 from earmark.statement import METHODS, decode
 from earmark.store import Chain

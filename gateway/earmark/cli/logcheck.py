@@ -63,6 +63,9 @@ def _check(farm: Farm, operator: bytes, screen: Screen) -> Audit:
     try:
         store = SqliteStore(farm.database, snapshot=True)
         try:
+            faults = store.faults()
+            if faults:
+                return Audit(contradictions=[Contradiction(str(farm.database), fault) for fault in faults])
             with screen.progress("leaves") as progress:
                 return check_log(store, operator, progress)
         finally:

@@ -81,11 +81,15 @@ def build_parser() -> Parser:
     for command, (_, does) in COMMANDS.items():
         group, _, word = command.rpartition(" ")
         if group and group not in groups:
-            made = top.add_parser(group, help=GROUPS[group], description=GROUPS[group].capitalize() + ".")
+            made = top.add_parser(group, help=GROUPS[group], description=_sentence(GROUPS[group]))
             groups[group] = made.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="second")
         into = groups[group] if group else top
-        into.add_parser(word, command=command, help=does, description=does.capitalize() + ".", epilog=_EPILOG)
+        into.add_parser(word, command=command, help=does, description=_sentence(does), epilog=_EPILOG)
     return parser
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:] + "."
 
 
 def parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, Parser]]:

@@ -17,8 +17,9 @@ from earmark.cli.words import count, span
 from earmark.config import Farm
 from earmark.errors import ConfigError, CorruptLog, EarmarkError, ProofError
 from earmark.log import load_registry
-from earmark.proof import MAGIC, MAX_STATEMENTS, Report, check
+from earmark.proof import MAGIC, MAX_STATEMENTS, check
 from earmark.prover import NotSealed, choose_block, prove
+from earmark.report import Report
 from earmark.store import FINAL, Store
 
 LOOK_S = 0.5

@@ -93,7 +93,7 @@ class Screen:
         if self.as_json:
             from earmark.export import to_json
 
-            print(to_json(value))
+            print(to_json(value), flush=True)
 
     def error(self, where: str, message: str, **more: Any) -> None:
         """Write one line to stderr, and with JSON an object `error` to stdout too."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from earmark import operator
 from earmark.broker import NODE_USER
+from earmark.cli.arguments import a_count
 from earmark.cli.farms import farm_of
 from earmark.cli.screen import Screen
 from earmark.config import Farm
@@ -15,6 +16,7 @@ from earmark.errors import EarmarkError
 from earmark.gateway import broker_address
 from earmark.log import load_registry
 from earmark.simulation import NodeProcess, find_interpreters, node_settings, open_recording
+from earmark.statement import check_name
 from earmark.store.sqlite import SqliteStore
 
 LOOK_S = 0.5
@@ -22,11 +24,15 @@ LOOK_S = 0.5
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the options of `node simulate`."""
-    parser.add_argument("--count", type=int, default=1, help="number of nodes that model a greenhouse (default: 1)")
+    parser.add_argument(
+        "--count", metavar="N", type=a_count, default=1, help="number of nodes that model a greenhouse (default: 1)"
+    )
     parser.add_argument("--thermal", action="store_true", help="one node that measures this machine's own temperatures")
     parser.add_argument("--replay", metavar="CSV", type=Path, help="nodes that replay this recording, and end with it")
     parser.add_argument("--days", type=int, default=1, help="days of the recording, 0 for all (default: 1)")
-    parser.add_argument("--interval", metavar="S", type=int, default=10, help="seconds between readings (default: 10)")
+    parser.add_argument(
+        "--interval", metavar="S", type=a_count, default=10, help="seconds between readings (default: 10)"
+    )
     parser.add_argument("--prefix", default="sim", help="names are PREFIX-1, PREFIX-2, … (default: sim)")
 
 
@@ -37,7 +43,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     interpreters = find_interpreters()
     nodes = []
     for place, sensor in enumerate(sensors):
-        name = f"{args.prefix}-{place + 1}"
+        name = check_name(f"{args.prefix}-{place + 1}")
         node = NodeProcess(farm.folder / "nodes" / name, interpreters[place % len(interpreters)])
         common = node_settings(farm.config.farm.site, farm.signer("gateway").did, _broker(farm), [sensor])
         node.configure(common | {"interval_s": args.interval, "exit_when_done": bool(args.replay)})

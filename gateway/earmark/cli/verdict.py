@@ -10,8 +10,8 @@ from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from earmark.export import describe_body, to_json
-from earmark.proof import TITLES, Report, Step, Subject
 from earmark.registry import Enrolment
+from earmark.report import TITLES, Report, Step, Subject
 from earmark.statement import CLOCK_SOURCES
 
 MOST_ROWS = 20
@@ -30,6 +30,9 @@ ESTABLISHES = {
     9: "every hash that you gave belongs to this file's story",
 }
 """What each step of protocol §9 is good for, where it holds."""
+
+_TIMES = 7
+"""From this step on a check that finds no fault may still have proven nothing."""
 
 _METHODS = {
     "modelled": "MODELLED: {} computed, not measured. The signer says so itself.",
@@ -58,7 +61,7 @@ def tell_failure(error: ProofError, operator: bytes, screen: Screen) -> None:
     """Say which step failed, and why."""
     _say_operator(operator, screen)
     for number in range(1, error.step):
-        screen.say(f"{number} {TITLES[number]}: holds")
+        screen.say(f"{number} {TITLES[number]}: {'holds' if number < _TIMES else 'no fault found'}")
     screen.say(f"{error.step} {TITLES[error.step]}: FAILS", style="bold red")
     screen.say(str(error).removeprefix(f"step {error.step} ({TITLES[error.step].lower()}): "), indent=4)
     screen.say()
@@ -76,6 +79,8 @@ def _state(number: int, steps: list[Step], report: Report) -> str:
         return "none given"
     if number == 7:
         proven = [subject.not_before is not None for subject in report.subjects]
+    elif number == 8:
+        proven = [report.not_after is not None]  # one anchor dates all of it
     else:
         proven = [step.proven for step in steps]
     if all(proven):
@@ -87,7 +92,7 @@ def _say_step(number: int, steps: list[Step], state: str, screen: Screen) -> Non
     screen.say(f"{number} {TITLES[number]}: {state}", style="" if state in ("holds", "none given") else "yellow")
     if any(step.proven for step in steps):
         screen.say(f"shows {ESTABLISHES[number]}", indent=4, style="dim")
-    for step in steps[:MOST_BLOCKS]:
+    for step in sorted(steps, key=lambda step: not step.proven)[:MOST_BLOCKS]:
         screen.say(step.finding, indent=4)
     if len(steps) > MOST_BLOCKS:
         screen.say(f"and {len(steps) - MOST_BLOCKS:,} more such blocks", indent=4)
@@ -178,6 +183,11 @@ def _say_window(report: Report, screen: Screen) -> None:
         screen.say("Existed before: not proven", indent=2, style="yellow")
     if after and before:
         screen.say(_width(before.time_s - after.time_s), indent=2)
+    wrong = report.misdated()
+    if wrong:
+        leaves = ", ".join(str(subject.index) for subject in wrong[:MOST_BLOCKS])
+        text = f"WRONG CLOCK: by the chain {count(len(wrong), 'statement')} cannot be from when it says (leaf {leaves}"
+        screen.say(f"{text}{', …' if len(wrong) > MOST_BLOCKS else ''}).", indent=2, style="yellow")
     if any(block and block.chain == DEVELOPMENT_CHAIN for block in (after, before)):
         screen.say("The development chain shows how this works, and is worth nothing.", indent=2, style="yellow")
 

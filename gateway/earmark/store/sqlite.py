@@ -14,40 +14,40 @@ VERSION = 1
 BUSY_S = 30.0
 
 _SCHEMA = """
-CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub));
+CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub)) STRICT;
 CREATE TABLE entries (
     idx INTEGER PRIMARY KEY, chain INTEGER NOT NULL, seq INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
     statement BLOB NOT NULL
-);
+) STRICT;
 CREATE UNIQUE INDEX entries_seq ON entries (chain, seq);
 CREATE TABLE runs (
     chain INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (chain, first)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE TABLE tiles (
     level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number)
-);
+) STRICT;
 CREATE TABLE blocks (
     height INTEGER PRIMARY KEY, size INTEGER NOT NULL, header BLOB NOT NULL, checkpoint BLOB NOT NULL,
     receipt BLOB NOT NULL
-);
+) STRICT;
 CREATE UNIQUE INDEX blocks_size ON blocks (size);
-CREATE TABLE submissions (id INTEGER PRIMARY KEY AUTOINCREMENT, statement BLOB NOT NULL);
+CREATE TABLE submissions (id INTEGER PRIMARY KEY AUTOINCREMENT, statement BLOB NOT NULL) STRICT;
 CREATE TABLE quarantine (
     entry BLOB NOT NULL UNIQUE, received_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, size INTEGER NOT NULL,
     raw BLOB NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, held INTEGER NOT NULL, key BLOB NOT NULL,
     sub TEXT NOT NULL, seq INTEGER NOT NULL, due_ms INTEGER NOT NULL
-);
+) STRICT;
 CREATE INDEX quarantine_held ON quarantine (reason, key, seq) WHERE held;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE beacons (
     nonce BLOB PRIMARY KEY, message BLOB NOT NULL, headers BLOB NOT NULL, at_ms INTEGER NOT NULL
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE TABLE anchors (
     target TEXT NOT NULL, kind TEXT NOT NULL, height INTEGER NOT NULL, block_hash BLOB NOT NULL, state TEXT NOT NULL,
     payload BLOB NOT NULL, reference TEXT NOT NULL, reason TEXT NOT NULL, evidence BLOB NOT NULL,
     planned_at_ms INTEGER NOT NULL, changed_at_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,
     PRIMARY KEY (target, height)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 """
 
 _QUARANTINE = ", ".join(field.name for field in fields(Quarantined))
@@ -121,6 +121,14 @@ class SqliteStore:
     def _one(self, sql: str, *values: Any) -> Any:
         with self._translated():
             return self._db.execute(sql, values).fetchone()
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the file itself: a table or index that is not ours, a page, a value's type."""
+        schema = self._rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
+        ours = {statement.strip() for statement in _SCHEMA.split(";")} - {""}
+        if {sql for (sql,) in schema} != ours:
+            return ["its tables are not the ones that Earmark makes"]
+        return [said for (said,) in self._rows("PRAGMA quick_check(20)") if said != "ok"]
 
     # the log
 

@@ -1,0 +1,101 @@
+"""What a check that held established, as values for whoever shows it, docs/protocol.md §9."""
+
+from dataclasses import dataclass
+
+from earmark.block import Header
+from earmark.evidence import ChainBlock
+from earmark.registry import Enrolment, Registry
+from earmark.statement import METHODS, Statement
+
+CHAIN_CLOCK_S = 60
+"""How far a chain's own clock may be off before a signer's is called wrong."""
+TITLES = (
+    "",
+    "File",
+    "Registry",
+    "Checkpoint",
+    "Block",
+    "Log",
+    "Signer",
+    "Not before",
+    "Not after",
+    "Your block hashes",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One proven statement: where it stands, who signed it, and the newest trusted block it was signed after."""
+
+    index: int
+    statement: Statement
+    signer: Enrolment | None
+    not_before: ChainBlock | None
+
+    @property
+    def method(self) -> str:
+        """`measured`, `modelled` or `replayed`; empty for what is not a reading."""
+        return "" if self.statement.method is None else METHODS[self.statement.method]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One numbered step of §9: what it established, or, where `proven` is false, what is missing."""
+
+    number: int
+    proven: bool
+    finding: str
+
+    @property
+    def title(self) -> str:
+        """The step's name in §9."""
+        return TITLES[self.number]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a check that held established.
+
+    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with
+    whether the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
+    """
+
+    registry: Registry
+    header: Header
+    steps: tuple[Step, ...]
+    subjects: tuple[Subject, ...]
+    blocks: tuple[ChainBlock, ...]
+    anchors: tuple[tuple[ChainBlock, bool], ...]
+    not_after: ChainBlock | None
+    not_established: tuple[str, ...]
+
+    @property
+    def not_before(self) -> ChainBlock | None:
+        """The block that every subject was signed after; None where one has no such block."""
+        known = [subject.not_before for subject in self.subjects if subject.not_before]
+        return min(known, key=lambda block: block.time_s) if len(known) == len(self.subjects) else None
+
+    def misdated(self) -> list[Subject]:
+        """Return the subjects whose own times cannot be: signed before their beacon, or after they existed already.
+
+        By more than the error that their clock states and `CHAIN_CLOCK_S`.
+        """
+        return [subject for subject in self.subjects if _is_misdated(subject, self.not_after)]
+
+    def to_compare(self) -> list[ChainBlock]:
+        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time."""
+        anchors = [block for block, _ in self.anchors]
+        vouched = {block for block, is_vouched in self.anchors if is_vouched}
+        vouched |= {subject.not_before for subject in self.subjects if subject.not_before}
+        left = [block for block in self.blocks if block not in vouched]
+        return sorted(left, key=lambda block: (block not in anchors, block.time_s))
+
+
+def _is_misdated(subject: Subject, not_after: ChainBlock | None) -> bool:
+    statement, not_before = subject.statement, subject.not_before
+    if statement.clock.source == 0:
+        return False
+    slack_s = statement.clock.error_s + CHAIN_CLOCK_S
+    latest = max(statement.issued_at_s, *(reading.taken_at_s for reading in statement.readings), 0)
+    too_early = not_before is not None and statement.issued_at_s + slack_s < not_before.time_s
+    return too_early or (not_after is not None and latest - slack_s > not_after.time_s)
