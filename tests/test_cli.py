@@ -190,7 +190,8 @@ SHAPES = {
     "anchor status": "block running sealed size targets",
     "anchor now": "block leaves running targets",
     "prove": "anchors block bytes file leaves operator subjects",
-    "check": "block gateway holds misdated not_after not_before not_established operator origin steps subjects to_compare",
+    "check": "block gateway holds misdated not_after not_before not_established operator origin steps subjects "
+    "to_compare",
     "unpack": "checked files folder",
 }
 
