@@ -69,7 +69,7 @@ def test_a_node_does_not_outlive_who_started_it(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", script, str(folder)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout
     node = int(parent.stdout.readline())
-    assert psutil.pid_exists(node)
+    wait_for(lambda: psutil.Process(node).name() == "sleep", "the node runs")  # setpriv has done its part by then
     parent.kill()
     parent.wait(10)
     parent.stdout.close()
