@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +29,7 @@ from earmark.mqtt import Message
 from earmark.store import AnchorRow, Quarantined
 from earmark.store.sqlite import SqliteStore
 from farm import NOW_S, Bench, Signing, new_store
-from services import Mosquitto, TestNode, free_port, gateway, make_farm, wait_for
+from services import TestNode, free_port, gateway, make_farm, wait_for
 from test_anchoring import FakeTarget
 
 
@@ -41,15 +41,6 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def farm(tmp_path: Path) -> Farm:
     return make_farm(tmp_path / "farm", free_port())
-
-
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[int]:
-    port = free_port()
-    process = Mosquitto(tmp_path / "mosquitto", port)
-    process.start()
-    yield port
-    process.kill()
 
 
 class FakeLink:

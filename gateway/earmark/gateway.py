@@ -275,11 +275,6 @@ def open_target(farm: Farm, settings: AnchorSettings, chain: DevChain | None) ->
     return EvmTarget(rpc, settings.chain, key, fee_cap_gwei=cap, confirmations=depth)
 
 
-def chain_name(settings: AnchorSettings) -> str:
-    """Return the CAIP-2 id of an [[anchor]] table's target."""
-    return DEVELOPMENT_CHAIN if settings.chain == DEVELOPMENT else settings.chain
-
-
 def _broker(farm: Farm) -> Broker:
     settings = farm.config.broker
     return Broker(farm.folder / "broker", farm.config.farm.site, settings.listen, settings.port, farm.passwords())
