@@ -13,13 +13,16 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check faults format lock clean tools tools-dev
+.PHONY: help demo test check faults soak fuzz bench format lock clean tools tools-dev
 
 help:
 	@echo 'make demo    run the whole way of a reading, from sensor to checked proof, on this machine'
 	@echo 'make test    run every check and every test but those of make faults'
 	@echo 'make check   lint, format, types and import layers only'
 	@echo 'make faults  run only the tests that kill processes and break disks, brokers and chains'
+	@echo 'make fuzz    fuzz every decoder of foreign bytes, RUNS inputs each (50000), from where the last run ended'
+	@echo 'make soak    a simulated day of 200 nodes with random faults all along'
+	@echo 'make bench   measure everything into tests/bench/report.md, in about an hour (QUICK=1: in a minute, roughly)'
 	@echo 'make format  rewrite the sources as make check wants them'
 	@echo 'make lock    resolve the dependencies anew into requirements/ (UPGRADE=1: to their newest versions)'
 	@echo 'make clean   delete the environment and all that tools left; downloaded packages stay'
@@ -45,7 +48,17 @@ check: tools-dev
 
 faults: tools
 	@tools/micropython.sh
-	$(BIN)/python -m pytest -m faults $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m faults -n $(PYTEST_WORKERS) --fault-report tests/bench/faults.json $(PYTEST_ARGS)
+
+soak: tools
+	$(BIN)/python tests/soak.py --report tests/bench/faults.json
+
+fuzz: tools
+	nice -n 19 $(BIN)/python tests/fuzz/run.py --runs $(or $(RUNS),50000) --seed $(or $(SEED),1)
+
+# Nothing else should run on the machine meanwhile.
+bench: tools
+	cd tests && ../$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 format: tools-dev
 	$(BIN)/ruff check --fix .

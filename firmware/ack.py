@@ -31,6 +31,19 @@ class Ack:
         self.checkpoint = checkpoint
 
 
+def tree_size(checkpoint: bytes) -> int:
+    """The size of the tree under a checkpoint (protocol.md §5.1), 0 where there is none; ValueError for another form.
+
+    Reads no more of it: whoever signed the acknowledgement answers for the rest.
+    """
+    lines = checkpoint.split(b"\n")
+    if not checkpoint:
+        return 0
+    if len(lines) < 2 or not lines[1].isdigit() or len(lines[1]) > 16:
+        raise ValueError("acknowledgement: not a checkpoint")
+    return int(lines[1])
+
+
 def verify(payload: bytes, gateway_key: bytes, kid: bytes) -> Ack:
     """Return what the gateway with this key says to the node with this kid; ValueError for anything else."""
     if len(payload) > MAX_SIZE:

@@ -1,6 +1,8 @@
 """The node: boot order, and the loops that measure, replay, send and free."""
 
 import asyncio
+import hashlib
+from binascii import hexlify
 
 import ack
 import beacon
@@ -20,6 +22,14 @@ def topics(site, name):
     """(up, down, beacon) of a node (protocol.md §10)."""
     base = "earmark/v1/" + site + "/"
     return base + name + "/up", base + name + "/down", base + "beacon"
+
+
+def client_id(site, name, password):
+    """The node's session at the broker: who could guess its name could end it."""
+    words = ["earmark", site, name]
+    if password is not None:
+        words.append(hexlify(hashlib.sha256(b"session " + password.encode()).digest()[:8]).decode())
+    return "-".join(words)
 
 
 class Node:
@@ -52,7 +62,7 @@ class Node:
         return Link(
             broker["host"],
             broker["port"],
-            "earmark-" + self._settings["site"] + "-" + self._settings["name"],
+            client_id(self._settings["site"], self._settings["name"], broker["password"]),
             [self._down, self._beacon],
             self._receive,
             self._linked,
@@ -137,6 +147,8 @@ class Node:
     def _free(self, payload):
         try:
             answer = ack.verify(payload, self._settings["gateway_key"], self._signer.kid)
+            if not self._follows(answer.checkpoint):
+                return
         except (ValueError, MemoryError) as wrong:  # 4 KB of nobody's empty lists are 130 KB once decoded
             self._say("an acknowledgement was ignored: %s" % wrong)
             return
@@ -150,6 +162,19 @@ class Node:
         if freed:
             self._freed.set()
             self._sender.wake()
+
+    def _follows(self, checkpoint):
+        """Whether the gateway still has the log that it had: one that has not, or an acknowledgement that was
+        overtaken by a newer one, frees nothing.  A node that started anew has forgotten."""
+        size, seen = ack.tree_size(checkpoint), ack.tree_size(self._sender.checkpoint)
+        if size > seen:
+            self._sender.checkpoint = checkpoint
+        elif checkpoint != self._sender.checkpoint:
+            said = (size, seen)
+            self._say("an acknowledgement over %d leaves was ignored: the gateway had sealed %d before" % said)
+            self._sender.tell()
+            return False
+        return True
 
     def _doubt(self, answer):
         newest = max([last for _, last in answer.runs] + [seq for seq, _ in answer.refused] + [0])

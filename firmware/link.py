@@ -225,7 +225,7 @@ def _words(failure):
         return "no answer in time"
     if isinstance(failure, EOFError):
         return "the broker closed the connection"
-    return str(failure) or type(failure).__name__
+    return " ".join(str(failure).split()) or type(failure).__name__
 
 
 async def _stop(tasks):

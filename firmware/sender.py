@@ -12,6 +12,8 @@ class Sender:
     """Publishes what the outbox holds until it is freed; `wake` after every change of outbox or connection.
 
     At most `window` statements are under way.  When one was not answered for `resend_s` seconds, all are sent again.
+    Before them, after each connect and each `tell`, goes `checkpoint`, the newest one that the gateway sent: a gateway
+    that went back to an old copy of its log learns so before it answers (protocol.md §10).
     """
 
     def __init__(self, outbox, link, topic, window, resend_s, say):
@@ -23,11 +25,18 @@ class Sender:
         self._say = say
         self._changed = asyncio.Event()
         self._sent = {}
+        self._told = False
         self.published = 0
+        self.checkpoint = b""
 
     def wake(self):
         """Something changed: look again."""
         self._changed.set()
+
+    def tell(self):
+        """Send the checkpoint again."""
+        self._told = False
+        self.wake()
 
     async def run(self):
         """Send for ever."""
@@ -43,6 +52,7 @@ class Sender:
 
     async def _session(self, session):
         self._sent = {}
+        self._told = False
         after = 0
         while self._link.up and self._link.session == session:
             self._changed.clear()
@@ -52,6 +62,9 @@ class Sender:
                 self._say("%d statements without an answer from the gateway for %d s; sending again" % said)
                 self._sent = {}
                 after = 0
+            if self.checkpoint and not self._told:
+                self._told = True
+                await self._link.publish(self._topic, self.checkpoint)
             after = await self._fill(after)
             try:
                 await asyncio.wait_for(self._changed.wait(), min(_LOOK_S, self._resend_ms / 2000))

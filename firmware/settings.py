@@ -32,19 +32,20 @@ TABLE = {
 BROKER = {
     "host": (REQUIRED, "name or address"),
     "port": (0, "TCP port; 0 for 1883, or 8883 with tls"),
-    "user": (None, "user name"),
-    "password": (None, "password"),
+    "user": (None, "user name; the farm's own broker knows the node by its name"),
+    "password": (None, "password; `earmark node enroll` shows it"),
     "tls": (None, '{"ca": file, "certificate": file, "key": file, "server_name": name}'),
     "keepalive_s": (30, "seconds from one ping to the next"),
     "retry_s": ([1, 60], "shortest and longest delay before the next attempt to connect, in seconds"),
 }
 TLS = {
-    "ca": (REQUIRED, "certificate that the broker's is checked against"),
-    "certificate": (None, "the node's own certificate"),
-    "key": (None, "its private key"),
+    "ca": (REQUIRED, "file of the authority that the broker's certificate comes from, PEM or DER"),
+    "certificate": (None, "file of the node's own certificate"),
+    "key": (None, "file of its private key"),
     "server_name": (None, "name in the broker's certificate where it is not the host"),
 }
 _TEXTS = ("host", "user", "password", "ca", "certificate", "key", "server_name")
+_FILES = ("ca", "certificate", "key")
 _POSITIVE = ("interval_s", "window", "resend_s", "backlog", "outbox_bytes", "segment_bytes", "status_s")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -58,7 +59,7 @@ class SettingsError(Exception):
 
 
 def load(path):
-    """The settings in a file, complete and checked.  Raises `SettingsError`."""
+    """The settings in a file, complete and checked; files of TLS are found beside it.  Raises `SettingsError`."""
     try:
         with open(path) as stream:
             given = json.load(stream)
@@ -66,7 +67,12 @@ def load(path):
         raise SettingsError("cannot read %s (%s): write it, docs/firmware.md has one" % (path, failure))
     except ValueError as failure:
         raise SettingsError("%s is not JSON (%s)" % (path, failure))
-    return check(given)
+    settings = check(given)
+    tls = settings["broker"]["tls"] or {}
+    for name in _FILES:
+        if tls.get(name) and not tls[name].startswith("/"):
+            tls[name] = path[: path.rfind("/") + 1] + tls[name]
+    return settings
 
 
 def check(given):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import interpreters
+from fault_report import counts, pytest_addoption, pytest_configure  # noqa: F401
 
 _SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from earmark import cose
-from earmark.log import Arrival, Log, Outcome, receive
+from earmark.log import Log, Outcome
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
 from earmark.store.sqlite import SqliteStore
+from earmark.verifier import Arrival, receive
 
 NOW_S = 1_790_000_000
 SITE = "home"

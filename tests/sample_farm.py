@@ -14,13 +14,13 @@ from earmark import beacon, cbor, operator
 from earmark.block import Header, decode_header
 from earmark.config import Farm, create_farm
 from earmark.evidence import EVM, ChainBlock
-from earmark.log import Log, receive
+from earmark.log import Log
 from earmark.statement import Clock
 from earmark.store import AnchorRow
 from earmark.store.sqlite import SqliteStore
+from earmark.verifier import receive
 from farm import NOW_S, Signing
 
-USERS = ("gateway", "node")
 UNSET = Clock(0, 0, 30)
 TEXT = """\
 [farm]
@@ -43,7 +43,7 @@ class SampleFarm:
     """The farm, its nodes, and the chain's blocks that it leads to."""
 
     def __init__(self, folder: Path, text: str = TEXT.format(port=1883) + ANCHOR) -> None:
-        self.farm: Farm = create_farm(folder, text, USERS)
+        self.farm: Farm = create_farm(folder, text)
         operator.found(self.farm)
         self.field = Signing(3, "field-1")
         self.shed = Signing(4, "shed-2")

@@ -1,13 +1,15 @@
 """Real processes for tests: a gateway of a farm, Mosquitto, and a small node that keeps what is not acknowledged."""
 
 import contextlib
+import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -15,7 +17,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from earmark import ack, operator
-from earmark.broker import GATEWAY_USER, NODE_USER
+from earmark.access import node_password
 from earmark.config import Farm, create_farm
 from earmark.cose import key_of
 from earmark.statement import decode
@@ -33,15 +35,16 @@ site = "home"
 seal_every_s = 0.5
 [ingest]
 ack_every_s = 0.1
-batch = {batch}
 """
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that was free a moment ago, of those that the system gives to nobody who does not ask for one."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition: Callable[[], bool], what: str, limit_s: float = WAIT_S) -> None:
@@ -53,27 +56,41 @@ def wait_for(condition: Callable[[], bool], what: str, limit_s: float = WAIT_S) 
         time.sleep(0.02)
 
 
-def make_farm(folder: Path, port: int, *, embedded: bool = True, batch: int = 50) -> Farm:
+def make_farm(folder: Path, port: int, *, embedded: bool = True, batch: int = 50, tls: bool = False) -> Farm:
     """Make a farm whose broker is embedded, or one at the port."""
-    own = f'listen = "127.0.0.1"\nport = {port}'
-    broker = own if embedded else f'embedded = false\nurl = "mqtt://127.0.0.1:{port}"'
+    own = f'listen = "127.0.0.1"\nport = {port}\ntls = {str(tls).lower()}'
+    other = f'embedded = false\nurl = "mqtt{"s" * tls}://127.0.0.1:{port}"' + '\nuser = "gateway"' * tls
+    broker = own if embedded else other
     text = CONFIGURATION.format(broker=broker, batch=batch)
-    farm = create_farm(folder, text, (GATEWAY_USER, NODE_USER))
+    farm = create_farm(folder, text)
     operator.found(farm)
     return farm
 
 
 class GatewayProcess:
-    """`earmark run` on a farm; `kill` is a power cut of the gateway."""
+    """`earmark run` on a farm, perhaps under another program (`prefix`); `kill` is a power cut of the gateway."""
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(self, farm: Farm, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         self._farm = farm
+        self.prefix = prefix
+        self._environment = os.environ | (environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self._farm.folder / "gateway.log").open("ab") as log:
-            command = [sys.executable, "-m", "earmark", "run", "--farm", str(self._farm.folder)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            command = [*self.prefix, sys.executable, "-m", "earmark", "run", "--farm", str(self._farm.folder)]
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, env=self._environment
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         assert self._process is not None
@@ -108,31 +125,44 @@ def gateway(farm: Farm) -> Iterator[GatewayProcess]:
         process.stop()
 
 
+def find_mosquitto() -> str:
+    """Return Mosquitto's path."""
+    program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None:
+        pytest.fail("no mosquitto here: apt-get install mosquitto (`make test` does)")
+    return program
+
+
+def takes_connections(port: int) -> bool:
+    """Say whether something listens on the port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 class Mosquitto:
     """A Mosquitto on a port of its own."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-        if program is None:
-            pytest.fail("no mosquitto here: apt-get install mosquitto (`make test` does)")
         folder.mkdir()
         settings = folder / "mosquitto.conf"
         settings.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\nset_tcp_nodelay true\n"
             f"max_inflight_messages 1000\nmax_queued_messages 0\npersistence true\npersistence_location {folder}/\n"
         )
-        self._command = [program, "-c", str(settings)]
+        self._command = [find_mosquitto(), "-c", str(settings)]
         self._process: subprocess.Popen[bytes] | None = None
         self._port = port
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(self._takes_connections, "Mosquitto takes connections")
+        wait_for(lambda: takes_connections(self._port), "Mosquitto takes connections")
 
-    def _takes_connections(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
-            return True
-        return False
+    def stop(self) -> None:
+        """End it in good order: it writes down what it retained."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(30)
 
     def kill(self) -> None:
         assert self._process is not None
@@ -151,12 +181,14 @@ class TestNode:
         self.signing = Signing(seed, name)
         self.refused: dict[int, str] = {}
         self.acknowledged: set[int] = set()
+        self.checkpoints: set[bytes] = set()
+        self.said: dict[int, bytes] = {}
         self._waiting: dict[int, bytes] = {}
         self._lock = threading.Lock()
         self._gateway = farm.signer("gateway").key
         self._topic = f"earmark/v1/{farm.config.farm.site}/{name}"
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"test-{name}")
-        client.username_pw_set(NODE_USER, farm.passwords()[NODE_USER])
+        client.username_pw_set(name, node_password(farm, self.signing.key))
         client.on_connect = lambda *_: client.subscribe(f"{self._topic}/down", qos=1)
         client.on_message = self._on_message
         client.reconnect_delay_set(1, 1)
@@ -166,8 +198,9 @@ class TestNode:
 
     def say(self, raw: bytes) -> None:
         """Put a statement into the outbox."""
+        seq = decode(raw).seq
         with self._lock:
-            self._waiting[decode(raw).seq] = raw
+            self._waiting[seq] = self.said[seq] = raw
 
     def send(self) -> None:
         """Publish all that waits, oldest first."""
@@ -203,6 +236,11 @@ class TestNode:
         self._client.loop_stop()
 
     @property
+    def waiting(self) -> int:
+        """How many statements have no answer yet."""
+        return len(self._waiting)
+
+    @property
     def is_connected(self) -> bool:
         return self._client.is_connected()
 
@@ -212,6 +250,7 @@ class TestNode:
             for first, last in answer.runs:
                 self.acknowledged |= set(range(first, last + 1))
             self.refused |= dict(answer.refused)
+            self.checkpoints |= {answer.checkpoint} - {b""}
             for seq in self.acknowledged | self.refused.keys():
                 self._waiting.pop(seq, None)
 

@@ -29,6 +29,17 @@ def test_acknowledgements_that_must_be_refused(row: dict[str, str]) -> None:
         ack.decode(bytes.fromhex(row["bytes"]), KEY)
 
 
+@pytest.mark.parametrize(
+    ("runs", "refused"),
+    [(((1, 1 << 53),), ()), (((0, 1),), ()), ((), ((0, "BrokenChain"),)), ((), ((1 << 53, "BrokenChain"),))],
+)
+def test_a_seq_that_no_node_can_have_is_refused(runs: Any, refused: Any) -> None:
+    signer = cose.Signer(bytes.fromhex(ACKS["seed"]))
+    signed = ack.sign(signer, ack.Acknowledgement(bytes(8), runs, refused, b""))
+    with pytest.raises(errors.EncodingError, match="not from 1 to"):
+        ack.decode(signed, KEY)
+
+
 @given(st.sampled_from(ACKS["valid"]), st.data())
 def test_altered_acknowledgements_raise_only_our_errors(row: dict[str, str], data: st.DataObject) -> None:
     right = bytes.fromhex(row["bytes"])

@@ -52,6 +52,8 @@ def edit(*path: Any, value: Any) -> Callable[[Any], Any]:
         ("eth_getTransactionByHash", edit("blockNumber", value=1), "block number is not a quantity"),
         ("eth_getTransactionByHash", lambda _: [], "transaction is not an object"),
         ("eth_blockNumber", lambda _: None, "block number is not a quantity"),
+        ("eth_blockNumber", lambda _: "0x1" + "0" * 64, "block number is not a quantity"),
+        ("eth_chainId", lambda _: "0x" + "f" * 5000, "chain id is not a quantity"),
     ],
 )
 def test_a_lying_endpoint_is_caught(liar: Liar, mined: bytes, method: str, change: Any, complaint: str) -> None:

@@ -164,10 +164,12 @@ CALLS = {
     "node enroll": ["node", "enroll", cose.did(Signing(9, "porch-9").key), "porch-9"],
     "node list": ["node", "list"],
     "node revoke": ["node", "revoke", "shed-2", "--reason", "sold"],
+    "log backup": ["log", "backup", "copy"],
     "log check": ["log", "check"],
     "log list": ["log", "list"],
     "log export": ["log", "export", "-o", "x.jsonl"],
     "log quarantine": ["log", "quarantine"],
+    "log restore": ["log", "restore", "farm", "--farm", "new"],
     "anchor status": ["anchor", "status"],
     "anchor now": ["anchor", "now"],
     "prove": ["prove", "3"],
@@ -176,17 +178,19 @@ CALLS = {
 }
 """A call of every command that ends by itself, in the folder that the sample farm `farm` stands in."""
 
-WITHOUT_FARM = ("init", "check", "unpack")
+WITHOUT_FARM = ("init", "log restore", "check", "unpack")
 SHAPES = {
     "init": "anchors broker farm gateway operator site",
-    "node enroll": "admitted did enrolled_at held name refused",
+    "node enroll": "admitted did enrolled_at held name refused settings",
     "node list": "nodes waiting",
     "node revoke": "name reason revoked_at",
+    "log backup": "block bytes folder private sealed sealed_at seconds size",
     "log check": "anchored blocks contradictions explained holds missing more nodes operator origin quarantined sealed "
     "seconds size statements",
     "log list": "size statements",
     "log export": "bytes file format",
     "log quarantine": "counts dropped messages",
+    "log restore": "block bytes folder private sealed sealed_at seconds size",
     "anchor status": "block running sealed size targets",
     "anchor now": "block leaves running targets",
     "prove": "anchors block bytes file leaves operator subjects",

@@ -13,6 +13,7 @@ import pytest
 
 from commands import ROOT, Earmark, in_farm
 from earmark import config, cose
+from earmark.access import node_password
 from earmark.cli.nodelist import holes
 from sample_farm import TEXT, SampleFarm
 
@@ -28,7 +29,7 @@ def test_init_makes_a_farm_whose_keys_are_private(earmark: Earmark, tmp_path: Pa
     assert "operator.key" in said.out
     assert "not anchored" in said.words
     assert f"earmark run --farm {folder}" in said.out
-    for name in ("operator.key", "gateway.key", "broker.json"):
+    for name in ("operator.key", "gateway.key", "broker.json", "authority.key"):
         assert (folder / "keys" / name).stat().st_mode & 0o777 == 0o600
     opened = config.open_farm(folder)
     assert opened.config == config.parse_config('[farm]\nsite = "home"\n', "defaults")
@@ -56,7 +57,10 @@ def test_init_writes_what_it_was_told(earmark: Earmark, tmp_path: Path) -> None:
     )
     earmark("init", tmp_path / "c", "--site", "c", "--port", "2000", "--listen", "127.0.0.1", "--anchor", "development")
     made = config.open_farm(tmp_path / "c").config
-    assert (made.broker.listen, made.broker.port) == ("127.0.0.1", 2000)
+    assert (made.broker.listen, made.broker.port, made.broker.tls) == ("127.0.0.1", 2000, True)
+    earmark("init", tmp_path / "d", "--site", "d", "--plain")
+    plain = config.open_farm(tmp_path / "d").config.broker
+    assert (plain.port, plain.tls) == (1883, False)
     assert [anchor.chain for anchor in made.anchor] == ["development"]
 
 
@@ -73,7 +77,6 @@ def test_the_commented_settings_are_real_ones(earmark: Earmark, tmp_path: Path) 
     [
         (["--site", "Home"], "is not a name"),
         (["--site", "x", "--broker", "http://h"], "mqtt://host:port"),
-        (["--site", "x", "--broker", "mqtts://h"], "--authority"),
         (["--site", "x", "--user", "u"], "--broker"),
     ],
 )
@@ -108,12 +111,40 @@ def test_a_node_is_enrolled_from_its_folder(earmark: Earmark, sample: SampleFarm
     nameless = in_farm(earmark)("node", "enroll", "--dir", "n1")
     assert nameless.status == 3
     assert "names no node: give the name" in nameless.err
-    (tmp_path / "n1" / "node.json").write_text('{"name": "bed-7"}')
+    given = {"name": "bed-7", "interval_s": 5, "broker": {"host": "old", "keepalive_s": 9}}
+    (tmp_path / "n1" / "node.json").write_text(json.dumps(given))
     said = in_farm(earmark)("node", "enroll", "--dir", "n1", "--json").json()
     assert (said["did"], said["name"], said["enrolled_at"]) == (did, "bed-7", 14)
+    made = json.loads((tmp_path / "n1" / "node.json").read_text())
+    assert (made["site"], made["interval_s"], made["gateway_key"]) == ("home", 5, sample.farm.signer("gateway").did)
+    password = node_password(sample.farm, cose.key_of(did))
+    assert (made["broker"]["user"], made["broker"]["password"], made["broker"]["keepalive_s"]) == ("bed-7", password, 9)
+    assert Path(made["broker"]["tls"]["ca"]) == (sample.farm.folder / "authority.pem").resolve()
+    assert (tmp_path / "n1" / "node.json").stat().st_mode & 0o777 == 0o600
+    assert said["settings"] is None
     twice = in_farm(earmark)("node", "enroll", "--dir", "n1", "bed-8")
     assert twice.status == 3
     assert "has been enrolled before" in twice.err
+
+
+def test_enrolling_shows_what_node_json_needs(earmark: Earmark, sample: SampleFarm) -> None:
+    said = in_farm(earmark)("node", "enroll", cose.did(sample.stranger.key), "porch-9")
+    [shown] = [line for line in said.out.splitlines() if line.strip().startswith("{")]
+    broker = json.loads(shown)["broker"]
+    assert (broker["user"], broker["password"]) == ("porch-9", node_password(sample.farm, sample.stranger.key))
+    assert broker["tls"] == {"ca": "authority.pem", "server_name": "earmark-home"}
+    assert "authority.pem into the node's folder" in said.words
+
+
+def test_no_node_takes_the_gateways_user(earmark: Earmark, sample: SampleFarm) -> None:
+    said = in_farm(earmark)("node", "enroll", cose.did(sample.stranger.key), "gateway")
+    assert (said.status, "give the node another name" in said.err) == (3, True)
+
+
+def test_files_for_mosquitto_are_for_a_farm_that_uses_it(earmark: Earmark, sample: SampleFarm) -> None:
+    said = in_farm(earmark)("broker", "mosquitto", "--out", "files")
+    assert (said.status, "uses the embedded broker" in said.err) == (3, True)
+    assert not Path("files").exists()
 
 
 @pytest.mark.parametrize("held", [None, b"", b"x" * 64, b"x" * 65])

@@ -126,7 +126,7 @@ def test_a_check_shows_every_step_and_what_is_left_to_do(earmark: Earmark, sampl
     assert "Signed after: not proven" in said.out
     assert "field-1, 5 statements" in said.out
     assert "12.90" in said.out
-    assert "MODELLED: 1 reading is computed, not measured" in said.words
+    assert "MODELLED: the readings of 1 statement are computed, not measured" in said.words
     assert "MODELLED" in next(line for line in said.out.splitlines() if "shed-2/t" in line)
     assert "This does not establish" in said.out
 
@@ -199,7 +199,7 @@ def test_many_readings_are_cut_until_all_are_asked_for(earmark: Earmark, sample:
     in_farm(earmark)("prove", "14", "-o", "many.earmark")
     said = earmark("check", "many.earmark", "--operator", sample.did)
     assert said.out.count("field-1/t") == 20
-    assert "… and 10 more readings; --all shows all" in said.words
+    assert "… and more, of 1 statement in all; --all shows all" in said.words
     assert earmark("check", "many.earmark", "--operator", sample.did, "--all").out.count("field-1/t") == 30
 
 
@@ -209,7 +209,7 @@ def test_an_unset_clock_and_other_statements_are_said_so(earmark: Earmark, sampl
     said = earmark("check", "odd.earmark", "--operator", sample.did)
     assert "its own clock was not set, so its times are unknown" in said.words
     assert "not known" in said.out
-    assert "REPLAYED: 1 reading is read from a recording" in said.words
+    assert "REPLAYED: the readings of 1 statement come from a recording" in said.words
     assert "leaf 11, gap: first 3, last 4, reason outbox full" in said.words
     assert "leaf 9, boot: cause power on" in said.words
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -18,16 +17,17 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from earmark import ack, operator
 from earmark import gateway as running
+from earmark.access import node_password
 from earmark.acknowledge import Acknowledger
 from earmark.anchoring import Anchoring, Plan
-from earmark.broker import NODE_USER
 from earmark.config import Farm, open_farm
 from earmark.errors import EarmarkError, StoreError
 from earmark.gateway import Gateway
-from earmark.log import receive
+from earmark.intake import Verified
 from earmark.mqtt import Message
 from earmark.store import AnchorRow, Quarantined
 from earmark.store.sqlite import SqliteStore
+from earmark.verifier import examine, receive
 from farm import NOW_S, Bench, Signing, new_store
 from services import TestNode, free_port, gateway, make_farm, wait_for
 from test_anchoring import FakeTarget
@@ -64,8 +64,8 @@ def still(farm: Farm) -> tuple[Gateway, FakeLink]:
     return made, link
 
 
-def message(raw: bytes, mid: int) -> Message:
-    return Message("earmark/v1/home/n1/up", raw, mid, 1, 1)
+def message(raw: bytes, mid: int) -> Verified:
+    return Message("earmark/v1/home/n1/up", raw, mid, 1, 1), examine(raw)
 
 
 def enrolled(farm: Farm) -> Signing:
@@ -85,11 +85,11 @@ def test_what_a_command_wrote_before_the_gateway_had_its_lock_is_known_to_it(far
     stop = threading.Event()
     outcomes: list[Any] = []
 
-    def serve(_: threading.Event) -> None:
+    async def serve(_: threading.Event) -> None:
         outcomes.extend(made._log.admit([receive(late.read(), "t", NOW_S * 1000)]))
 
     made._serve = serve  # type: ignore[method-assign]
-    made._broker, made._link = None, SimpleNamespace(start=lambda: None, stop=lambda: None)  # type: ignore[assignment]
+    made._broker = None
     made.run(stop)
     assert [(outcome.index, outcome.error) for outcome in outcomes] == [(3, None)]
 
@@ -247,8 +247,9 @@ def test_junk_does_not_flush_an_equivocation_out_of_the_quarantine(bench: Bench)
 def test_a_node_cannot_take_the_gateways_session(farm: Farm) -> None:
     with gateway(farm) as process:
         wait_for(lambda: "connected to the broker" in process.said, "the gateway runs")
+        operator.enrol(farm, Signing(4, "n2").key, "n2")
         thief = paho.Client(CallbackAPIVersion.VERSION2, client_id="earmark-gateway-home", clean_session=False)
-        thief.username_pw_set(NODE_USER, farm.passwords()[NODE_USER])
+        thief.username_pw_set("n2", node_password(farm, Signing(4, "n2").key))
         thief.connect("127.0.0.1", farm.config.broker.port)
         thief.loop_start()
         node = TestNode(farm, farm.config.broker.port, 3, "n1")

@@ -5,20 +5,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
 
-from earmark import broker, mqtt, operator
+from earmark import broker, operator
 from earmark import gateway as running
-from earmark.broker import GATEWAY_USER, NODE_USER, Broker
-from earmark.cli import simulate
-from earmark.config import create_farm, open_farm, parse_config
+from earmark.access import node_settings
+from earmark.broker import Broker
+from earmark.config import create_farm, open_farm, parse_config, write_private
 from earmark.errors import ConfigError
 from earmark.gateway import Public
-from earmark.mqtt import Endpoint, Link, Message
+from earmark.metrics import Metrics
 from earmark.store.sqlite import SqliteStore
-from services import CONFIGURATION, Mosquitto, free_port, wait_for
+from services import CONFIGURATION, Mosquitto, free_port
 
 
 @pytest.fixture
@@ -30,39 +28,7 @@ def mosquitto(tmp_path: Path) -> Iterator[int]:
     process.kill()
 
 
-def message(raw: bytes, mid: int) -> Message:
-    return Message("earmark/v1/home/n1/up", raw, mid, 1, 1)
-
-
 # threads and connections
-
-
-def test_the_link_ends_while_more_waits_than_its_queue_takes(mosquitto: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "QUEUE", 2)
-    link = Link(Endpoint("127.0.0.1", mosquitto), "home", "secret")
-    link.start()
-    wait_for(lambda: link.is_connected, "the link is connected")
-    sender = paho.Client(CallbackAPIVersion.VERSION2, client_id="sender")
-    sender.connect("127.0.0.1", mosquitto)
-    sender.loop_start()
-    for number in range(50):
-        sender.publish("earmark/v1/home/n1/up", bytes([number]), qos=1).wait_for_publish(10)
-    wait_for(link._messages.full, "the queue is full")
-    ending = threading.Thread(target=link.stop, daemon=True)
-    ending.start()
-    ending.join(10)
-    is_stuck = ending.is_alive()
-    while ending.is_alive():
-        link.collect(10, 0.1)
-    sender.disconnect()
-    sender.loop_stop()
-    assert not is_stuck
-
-
-def test_collect_gives_no_more_than_was_asked_for() -> None:
-    link = Link(Endpoint("127.0.0.1", 1), "home", "secret")
-    link._messages.put(message(b"x", 1))
-    assert link.collect(0, 0.01) == []
 
 
 @pytest.mark.parametrize("error", [ValueError("an endpoint's nonsense"), sqlite3.OperationalError("disk I/O error")])
@@ -70,7 +36,7 @@ def test_the_public_thread_outlives_a_target_that_fails_in_any_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     text = CONFIGURATION.format(broker=f"port = {free_port()}", batch=50)
-    made = create_farm(tmp_path / "farm", f'{text}[[anchor]]\nchain = "development"\n', (GATEWAY_USER, NODE_USER))
+    made = create_farm(tmp_path / "farm", f'{text}[[anchor]]\nchain = "development"\n')
     operator.found(made)
     steps: list[int] = []
     again = threading.Event()
@@ -84,7 +50,7 @@ def test_the_public_thread_outlives_a_target_that_fails_in_any_way(
     monkeypatch.setattr(running.Driven, "step", step)
     monkeypatch.setattr(running, "ANCHOR_STEP_S", 0.01)
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
-    public = Public(made, lambda _: None)
+    public = Public(made, lambda _: None, Metrics())
     public.start()
     outlived = again.wait(10)
     public.stop()
@@ -99,7 +65,7 @@ def test_the_broker_does_not_take_a_strangers_listener_for_its_own(
     slow.chmod(0o755)
     monkeypatch.setattr(broker, "find_server", lambda: str(slow))
     monkeypatch.setattr(broker, "START_S", 2.0)
-    made = Broker(tmp_path / "broker", "home", "127.0.0.1", mosquitto, {GATEWAY_USER: "a", NODE_USER: "b"})
+    made = Broker(tmp_path / "broker", "home", "127.0.0.1", mosquitto, lambda: {"gateway": "a"})
     try:
         with pytest.raises(ConfigError):
             made.start()
@@ -113,9 +79,9 @@ def test_the_broker_does_not_take_a_strangers_listener_for_its_own(
 def test_files_of_an_anchor_are_found_from_the_farms_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = CONFIGURATION.format(broker=f"port = {free_port()}", batch=50)
     anchor = '[[anchor]]\nchain = "eip155:1"\nrpc_file = "keys/rpc-url"\nkey_file = "keys/anchor.key"\n'
-    made = create_farm(tmp_path / "farm", text + anchor, (GATEWAY_USER, NODE_USER))
-    (made.folder / "keys" / "rpc-url").write_text("http://127.0.0.1:1/\n")
-    (made.folder / "keys" / "anchor.key").write_text("11" * 32)
+    made = create_farm(tmp_path / "farm", text + anchor)
+    write_private(made.folder / "keys" / "rpc-url", "http://127.0.0.1:1/\n")
+    write_private(made.folder / "keys" / "anchor.key", "11" * 32)
     operator.found(made)
     monkeypatch.chdir(tmp_path)
     [settings] = open_farm(made.folder).config.anchor
@@ -130,7 +96,9 @@ def test_files_of_an_anchor_are_found_from_the_farms_folder(tmp_path: Path, monk
         "[ingest]\nack_every_s = inf",
         "[beacon]\nevery_s = nan",
         "[broker]\nport = 70000",
-        '[broker]\nembedded = false\nurl = "mqtts://broker.example"',
+        f"[broker]\nport = 0x{'f' * 4000}",
+        f"[log]\nseal_every_s = {'9' * 400}",
+        '[broker]\ncertificate = "own.pem"\nkey = "own.key"\nname = "broker.example"',
     ],
 )
 def test_settings_that_cannot_work_are_refused_by_name(table: str) -> None:
@@ -138,7 +106,14 @@ def test_settings_that_cannot_work_are_refused_by_name(table: str) -> None:
         parse_config(f'[farm]\nsite = "home"\n{table}\n', "earmark.toml")
 
 
+@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 3000])
+def test_text_beyond_the_bounds_of_numbers_and_nesting_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not TOML"):
+        parse_config(text, "earmark.toml")
+
+
 def test_simulated_nodes_go_where_the_embedded_broker_listens(tmp_path: Path) -> None:
     text = CONFIGURATION.format(broker='listen = "127.0.0.2"\nport = 1999', batch=50)
-    made = create_farm(tmp_path / "farm", text, (GATEWAY_USER, NODE_USER))
-    assert simulate._broker(made)["host"] == "127.0.0.2"
+    made = create_farm(tmp_path / "farm", text)
+    operator.found(made)
+    assert node_settings(made, "n1", bytes(32), is_here=True)["broker"]["host"] == "127.0.0.2"

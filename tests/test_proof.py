@@ -118,6 +118,15 @@ def test_every_truncation_is_refused_in_step_1() -> None:
         assert refusal.value.step == 1
 
 
+def test_a_file_of_too_many_statements_is_refused_in_step_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = len(proof.decode_proof(SMALL).statements)
+    monkeypatch.setattr(proof, "MAX_STATEMENTS", count)
+    proof.decode_proof(SMALL)
+    monkeypatch.setattr(proof, "MAX_STATEMENTS", count - 1)
+    with pytest.raises(ProofError, match="too many statements"):
+        proof.decode_proof(SMALL)
+
+
 @pytest.mark.parametrize("padding", [b"\0", b"\n", SMALL, b"\xf6" * 100])
 def test_padding_is_refused_in_step_1(padding: bytes) -> None:
     for padded in (SMALL + padding, padding + SMALL, wrapped(BODY + padding)):

@@ -44,8 +44,8 @@ def test_what_fails_inside_a_transaction_has_not_happened(tmp_path: Path) -> Non
 
     def write_twice() -> None:
         with store.transaction():
-            store.add_entry(0, chain.id, 1, 0, b"one")
-            store.add_entry(0, chain.id, 2, 0, b"two")
+            store.add_entries([(0, chain.id, 1, 0, b"one")])
+            store.add_entries([(0, chain.id, 2, 0, b"two")])
 
     with pytest.raises(StoreError, match="no such table"):
         write_nowhere()

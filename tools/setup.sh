@@ -44,6 +44,13 @@ missing_packages() {
     if [ "$purpose" = test ] && ! command -v mosquitto >/dev/null; then
         echo mosquitto
     fi
+    # For the faults: a clock that steps, system calls that fail.
+    if [ "$purpose" = test ] && ! ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1; then
+        echo libfaketime
+    fi
+    if [ "$purpose" = test ] && ! command -v strace >/dev/null; then
+        echo strace
+    fi
 }
 
 as_root() {

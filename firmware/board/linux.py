@@ -7,6 +7,7 @@ The system keeps the clock (source 4, host) and the network.  CPython syncs with
 import os
 import sys
 
+import pem
 from clock import HOST, Clock
 
 ROOT = "."
@@ -92,15 +93,16 @@ def clock(settings):
 
 
 def tls(settings):
-    """An SSLContext that checks the broker's certificate against `ca` (PEM on CPython, DER or PEM on MicroPython)."""
+    """An SSLContext that checks the broker's certificate against `ca`."""
     module = __import__("tls" if _MICROPYTHON else "ssl")
     context = module.SSLContext(module.PROTOCOL_TLS_CLIENT)
+    with open(settings["ca"], "rb") as stream:
+        authority = pem.der(stream.read())
     if _MICROPYTHON:
         context.verify_mode = module.CERT_REQUIRED
-        with open(settings["ca"], "rb") as stream:
-            context.load_verify_locations(stream.read())
+        context.load_verify_locations(authority)
     else:
-        context.load_verify_locations(settings["ca"])
+        context.load_verify_locations(cadata=authority)
     if settings["certificate"]:
         _load_certificate(context, settings)
     return context

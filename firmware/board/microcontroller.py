@@ -12,6 +12,7 @@ import machine
 import network
 import ntptime
 
+import pem
 from clock import NTP, UNSET, Clock
 
 ROOT = "/earmark"
@@ -100,11 +101,15 @@ def _set_clock(settings, clock, say):
 
 
 def tls(settings):
-    """An SSLContext that checks the broker's certificate against `ca` (DER); the clock must be set by then."""
+    """An SSLContext that checks the broker's certificate against `ca`.
+
+    Where the port checks times, one that begins in the future is refused until the clock is set; those that
+    `earmark init` makes begin in 1970.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the stubs lack it
     with open(settings["ca"], "rb") as stream:
-        context.load_verify_locations(stream.read())
+        context.load_verify_locations(pem.der(stream.read()))
     if settings["certificate"]:
         with open(settings["certificate"], "rb") as certificate, open(settings["key"], "rb") as key:
             context.load_cert_chain(certificate.read(), key.read())

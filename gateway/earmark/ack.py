@@ -50,7 +50,9 @@ def decode(encoded: bytes, gateway: bytes) -> Acknowledgement:
         if any(type(row) is not list or [type(item) for item in row] != types for row in rows):
             raise EncodingError("an acknowledgement with a row of the wrong form")
     bounds = [bound for run in runs for bound in run]
-    if any(first > last or first < 1 for first, last in runs) or bounds != sorted(bounds):
+    if any(not 1 <= seq < cbor.MAX_MAGNITUDE for seq in [*bounds, *(seq for seq, _ in refused)]):
+        raise EncodingError("an acknowledgement with a seq that is not from 1 to 2^53 - 1")
+    if bounds != sorted(bounds):
         raise EncodingError("an acknowledgement whose runs are not ascending")
     if any(a[1] >= b[0] for a, b in pairwise(runs)):
         raise EncodingError("an acknowledgement whose runs overlap")

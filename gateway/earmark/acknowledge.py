@@ -3,9 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from earmark import ack, cose
-from earmark.errors import BadSignature, Rejected
+from earmark.errors import BadSignature, EarmarkError, Rejected
 from earmark.log import Log, Outcome, Run
 
 Signer = tuple[bytes, str]
@@ -13,7 +14,7 @@ Signer = tuple[bytes, str]
 
 @dataclass(slots=True)
 class _Pending:
-    seqs: set[int] = field(default_factory=set)
+    seqs: list[int] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
 
 
@@ -26,31 +27,39 @@ class Acknowledger:
         self._interval_ms = interval_ms
         self._pending: dict[Signer, _Pending] = {}
         self._answered_at_ms: dict[Signer, int] = {}
+        self._due: list[tuple[int, Signer]] = []
 
     def note(self, outcomes: list[Outcome]) -> None:
         """Take in outcomes of `Log`: logged or repeated ones, and what was refused for good of signers that are
         known.
         """
         for outcome in outcomes:
-            statement = outcome.arrival.statement
-            if statement is None or isinstance(outcome.error, BadSignature) or _is_held(outcome):
+            claims, error = outcome.arrival.claims, outcome.error
+            if claims is None or (error is not None and _is_unanswered(error)):
                 continue
-            if self._log.registry.node(statement.key) is None:
+            pending = self._pending.get((claims.key, claims.sub)) or self._begin(claims.key, claims.sub)
+            if pending is None:
                 continue
-            pending = self._pending.setdefault((statement.key, statement.sub), _Pending())
-            if outcome.error is None:
-                pending.seqs.add(statement.seq)
+            if error is None:
+                pending.seqs.append(claims.seq)
             else:
-                pending.refused[statement.seq] = type(outcome.error).__name__
+                pending.refused[claims.seq] = type(error).__name__
+
+    def _begin(self, key: bytes, sub: str) -> _Pending | None:
+        if self._log.registry.node(key) is None:
+            return None
+        pending = self._pending[key, sub] = _Pending()
+        due_ms = self._answered_at_ms.get((key, sub), -self._interval_ms) + self._interval_ms
+        heappush(self._due, (due_ms, (key, sub)))
+        return pending
 
     def due(self, now_ms: int) -> list[tuple[str, bytes]]:
         """Return (node name, acknowledgement) of every node that is to be answered now."""
         answers = []
-        for signer in list(self._pending):
-            if now_ms - self._answered_at_ms.get(signer, -self._interval_ms) >= self._interval_ms:
-                pending = self._pending.pop(signer)
-                self._answered_at_ms[signer] = now_ms
-                answers += [(signer[1], payload) for payload in self._sign(signer, pending)]
+        while self._due and self._due[0][0] <= now_ms:
+            _, signer = heappop(self._due)
+            self._answered_at_ms[signer] = now_ms
+            answers += [(signer[1], payload) for payload in self._sign(signer, self._pending.pop(signer))]
         return answers
 
     def _sign(self, signer: Signer, pending: _Pending) -> list[bytes]:
@@ -81,5 +90,6 @@ def covering(runs: Sequence[Run], seqs: list[int]) -> tuple[Run, ...]:
     return tuple(found)
 
 
-def _is_held(outcome: Outcome) -> bool:
-    return isinstance(outcome.error, Rejected) and outcome.error.held
+def _is_unanswered(error: EarmarkError) -> bool:
+    """Say whether nobody is to be told: held statements come in by themselves, and anyone can forge a signature."""
+    return isinstance(error, BadSignature) or (isinstance(error, Rejected) and error.held)

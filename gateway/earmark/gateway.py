@@ -1,36 +1,50 @@
 """The running gateway, wired from a farm's configuration.
 
-Two threads: one takes statements in and writes the log; the other drives anchors and beacons, over a store connection
-of its own.
+Two threads: one takes statements in, has them verified by processes of their own, and writes the log; the other drives
+anchors and beacons, over a store connection of its own.
 """
 
+import asyncio
 import hashlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager, suppress
 
 from earmark import beacon, cbor
+from earmark.access import Users, broker_address
 from earmark.acknowledge import Acknowledger
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN, DEVELOPMENT_KEY, DevChain
 from earmark.anchor.evm import EvmTarget
 from earmark.anchor.rpc import HttpRpc
 from earmark.anchor.target import Target
-from earmark.anchoring import Anchoring, Plan
-from earmark.block import NO_BEACON
-from earmark.broker import GATEWAY_USER, Broker
-from earmark.config import DEVELOPMENT, AnchorSettings, Farm, read_text
+from earmark.anchoring import Anchoring, Plan, is_overdue
+from earmark.block import NO_BEACON, decode_header
+from earmark.broker import Broker
+from earmark.certificates import broker_certificate
+from earmark.config import DEVELOPMENT, AnchorSettings, Farm
 from earmark.errors import ConfigError, CorruptLog, EarmarkError, StoreError
-from earmark.log import Arrival, Log, Outcome, receive
-from earmark.mqtt import Endpoint, Link, Message, parse_url
+from earmark.highwater import BrokerMemory, HighWater
+from earmark.intake import Intake, Verified, Verifiers, verifiers_for_this_machine
+from earmark.keys import read_private
+from earmark.log import Log, Outcome
+from earmark.metrics import Metrics
+from earmark.mqtt import Endpoint, Link, Message
+from earmark.process import Watchdog
+from earmark.rights import GATEWAY_USER
+from earmark.statement import origin
+from earmark.status import Doctor, routes, serving
 from earmark.store.sqlite import SqliteStore
+from earmark.verifier import Arrival
 
-COLLECT_S = 0.05
+TICK_S = 0.05
 RETRY_S = 2.0
 HOUSEKEEPING_S = 5.0
 ANCHOR_STEP_S = 1.0
 LOCK_S = 3.0
+ASK_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -51,11 +65,20 @@ class Gateway:
         signer = farm.signer("gateway")
         self._log = Log(self._store, farm.operator_key(), signer, clock_ms, config.ingest.max_ahead_s)
         self._acks = Acknowledger(self._log, signer, round(config.ingest.ack_every_s * 1000))
-        self._link = Link(_endpoint(farm), config.farm.site, _session(farm))
+        self._verifiers = Verifiers(verifiers_for_this_machine())
+        self._intake = Intake(self._verifiers, config.ingest.most_a_minute, self._hold, self._drop)
+        topics, endpoint = f"earmark/v1/{config.farm.site}", _endpoint(farm)
+        self._mark = HighWater(self._store, farm.high_water, origin(config.farm.site, signer.key), signer.key)
+        self._mark_topic = f"{topics}/checkpoint"
+        self._memory = BrokerMemory(endpoint, _session(farm, "checkpoint"), self._mark_topic, self._mark)
+        self._link = Link(endpoint, _session(farm), [f"{topics}/+/up"], self._intake.take)
         self._broker = _broker(farm) if config.broker.embedded else None
-        self._public = Public(farm, self._publish_beacon)
+        self._metrics = Metrics()
+        self._watchdog = Watchdog()
+        self._public = Public(farm, self._publish_beacon, self._metrics)
         self._unsealed_since_ms: int | None = None
         self._quarantined: dict[str, tuple[int, Outcome]] = {}
+        self._dropped: Counter[str] = Counter()
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set."""
@@ -63,63 +86,127 @@ class Gateway:
             if not is_ours:
                 raise ConfigError(f"a gateway already runs on {self._farm.folder}")
             self._log.reload()
+            self._mark.check()
             try:
                 if self._broker:
                     self._broker.start()
                     _log.info("broker listens on %s:%s", self._broker.host, self._broker.port)
-                self._link.start()
-                self._public.start()
-                self._serve(stop)
+                with self._status():
+                    asyncio.run(self._serve(stop))
             finally:
-                self._link.stop()
                 self._public.stop()
                 if self._broker:
                     self._broker.stop()
                 self._store.close()
 
-    def _publish_beacon(self, message: bytes) -> None:
-        self._link.publish(f"earmark/v1/{self._config.farm.site}/beacon", message, retain=True)
+    def _status(self) -> AbstractContextManager[None]:
+        """Answer for our health while we serve."""
+        metrics, settings = self._metrics, self._config.status
+        metrics.watch_disk(self._farm.database)
+        metrics.read_gauge("earmark_broker_connected", "1 while it is", lambda: self._link.is_connected)
+        metrics.read_counter("earmark_verifier_restarts", "Dead or hung ones", lambda: self._verifiers.restarts)
+        doctor = Doctor(metrics, self._farm.folder, self._config.log.seal_every_s, lambda: self._link.is_connected)
+        return serving(settings.listen, settings.port, routes(metrics, doctor))
 
-    def _serve(self, stop: threading.Event) -> None:
-        waiting: list[Message] = []
+    def _publish_beacon(self, message: bytes) -> None:
+        self._link.publish_from_thread(f"earmark/v1/{self._config.farm.site}/beacon", message)
+
+    async def _serve(self, stop: threading.Event) -> None:
+        waiting: list[Verified] = []
         next_housekeeping = 0.0
-        while not stop.is_set() and self._public.failure is None:
-            waiting += self._link.collect(self._config.ingest.batch - len(waiting), COLLECT_S)
-            try:
-                self._turn(waiting)
-                if time.monotonic() >= next_housekeeping:
-                    self._keep_house()
-                    next_housekeeping = time.monotonic() + HOUSEKEEPING_S
-            except StoreError as error:
-                _log.error("nothing is acknowledged until the store takes writes again: %s", error)
-                stop.wait(RETRY_S)
+        links = [asyncio.create_task(self._memory.link.run())]
+        try:
+            await self._verifiers.start()
+            await self._ask_the_broker(stop)
+            self._public.start()
+            while not stop.is_set() and self._public.failure is None and not any(link.done() for link in links):
+                waiting = waiting or await self._intake.collect(TICK_S)
+                try:
+                    self._listen(links)
+                    self._turn(waiting)
+                    if time.monotonic() >= next_housekeeping:
+                        self._keep_house()
+                        next_housekeeping = time.monotonic() + HOUSEKEEPING_S
+                except StoreError as error:
+                    self._metrics.store_failed(error)
+                    self._watchdog.beat()
+                    _log.error("nothing is acknowledged until the store takes writes again: %s", error)
+                    await _unless(stop, RETRY_S)
+        finally:
+            self._intake.forget()
+            self._verifiers.stop()
+            for link in links:
+                link.cancel()
+                with suppress(asyncio.CancelledError):
+                    await link
         if self._public.failure:
             raise self._public.failure
 
-    def _turn(self, messages: list[Message]) -> None:
+    async def _ask_the_broker(self, stop: threading.Event) -> None:
+        """Wait a little for what the broker remembers of the log; one that is out of reach answers when it is there."""
+        end_s = time.monotonic() + ASK_S
+        while not (self._memory.has_answered or stop.is_set()):
+            self._memory.listen()
+            await asyncio.sleep(TICK_S)
+            if time.monotonic() > end_s:
+                _log.warning("the broker has not said yet which checkpoint it knows: nodes wait until it does")
+                return
+
+    def _listen(self, links: list[asyncio.Task[None]]) -> None:
+        """Hold what the broker remembers against the store; messages are taken only once it has answered."""
+        self._memory.listen()
+        if self._memory.has_answered and len(links) == 1:
+            links.append(asyncio.create_task(self._link.run()))
+
+    def _remember(self) -> None:
+        """Keep the newest checkpoint where an old database cannot hide it, before anything that carries it goes out."""
+        checkpoint = self._mark.keep(self._log.newest)
+        if checkpoint:
+            self._link.publish(self._mark_topic, checkpoint, retain=True)
+
+    def _hold(self, held: bool) -> None:
+        self._link.hold(held)
+
+    def _drop(self, messages: list[Message]) -> None:
+        """Say of messages beyond a node's limit that they came; the node, which gets no acknowledgement, repeats them
+        later.
+        """
+        self._link.acknowledge(messages)
+        self._metrics.refused("statements a minute", len(messages))
+        self._dropped.update(message.topic for message in messages)
+
+    def _turn(self, verified: list[Verified]) -> None:
         """Take one batch in: on disk first, then the PUBACKs, then the acknowledgements that free the nodes' outboxes.
 
         Messages that are on disk are taken out of the list, so that a failure later on does not bring them back.
         """
-        if messages:
-            self._settle(self._log.admit([_arrival(message) for message in messages]))
-            self._link.acknowledge(messages)
-            messages.clear()
+        if verified:
+            now_ms = clock_ms()
+            statements = [each for each in verified if not self._mark.hears(each[0].payload, each[0].topic)]
+            arrivals = [Arrival(message.payload, message.topic, now_ms, *verdict) for message, verdict in statements]
+            self._settle(self._log.admit(arrivals))
+            self._link.acknowledge([message for message, _ in verified])
+            verified.clear()
         submitted = self._log.take_submissions()
         self._settle(submitted)
         if any(outcome.error is None for outcome in submitted):
             self._settle(self._log.retry())
         self._seal()
+        self._remember()
+        self._metrics.turned()
+        self._watchdog.beat()
         for name, payload in self._acks.due(time.monotonic_ns() // 1_000_000):
             self._link.publish(f"earmark/v1/{self._config.farm.site}/{name}/down", payload)
 
     def _keep_house(self) -> None:
         self._settle(self._log.retry())
         self._say()
+        self._metrics.chains(self._log.runs(node.key, node.name) for node in self._log.registry.nodes())
         most = self._config.ingest.quarantine_mb << 20
         if self._store.quarantine_size() > most:
             with self._store.transaction():
                 dropped = self._store.trim_quarantine(most)
+            self._metrics.trimmed(dropped)
             _log.warning("the quarantine was full: %s messages are gone, oldest junk first, and counted", dropped)
         if self._broker and not self._broker.is_running():
             _log.error("the embedded broker ended by itself: starting it again")
@@ -137,11 +224,14 @@ class Gateway:
             block = self._log.seal(self._public.nonce)
             self._unsealed_since_ms = None
             if block:
-                _log.info("sealed block %s: %s statements in the log", block.height, f"{block.size:,}")
+                self._metrics.sealed(block)
+                fields = {"height": block.height, "size": block.size}
+                _log.info("sealed block %s: %s statements in the log", block.height, f"{block.size:,}", extra=fields)
 
     def _settle(self, outcomes: list[Outcome]) -> None:
         """Take note of what is on disk: whom to answer, and what to say of the quarantine."""
         self._acks.note(outcomes)
+        self._metrics.settled(outcomes, clock_ms())
         for outcome in outcomes:
             if outcome.error is not None:
                 count, _ = self._quarantined.get(type(outcome.error).__name__, (0, outcome))
@@ -151,8 +241,14 @@ class Gateway:
         """Say what went into the quarantine since the last time, a line for each reason."""
         for reason, (count, last) in self._quarantined.items():
             more = f"{count} messages, the last one: " if count > 1 else ""
-            _log.warning("quarantined, %s: %s%.300s, on %.100s", reason, more, last.error, last.arrival.topic)
+            fields = {"reason": reason, "count": count, "topic": last.arrival.topic[:100]}
+            said = "quarantined, %s: %s%.300s, on %.100s"
+            _log.warning(said, reason, more, last.error, last.arrival.topic, extra=fields)
         self._quarantined.clear()
+        for topic, count in self._dropped.most_common(3):
+            most = self._config.ingest.most_a_minute
+            _log.warning("%s messages on %.100s were dropped: more than %s in a minute", count, topic, most)
+        self._dropped.clear()
 
 
 class Public:
@@ -161,8 +257,9 @@ class Public:
     `nonce` is the newest beacon's; `failure` is set where the store contradicts itself, and the gateway has to stop.
     """
 
-    def __init__(self, farm: Farm, publish: Callable[[bytes], None]) -> None:
+    def __init__(self, farm: Farm, publish: Callable[[bytes], None], metrics: Metrics) -> None:
         self.nonce = NO_BEACON
+        self._metrics = metrics
         self.failure: CorruptLog | None = None
         self._farm = farm
         self._publish = publish
@@ -185,7 +282,8 @@ class Public:
             store = SqliteStore(self._farm.database)
             targets = [Driven(self._farm, settings, store) for settings in self._farm.config.anchor]
         except EarmarkError as error:
-            _log.error("no anchors until this is mended and the gateway started again: %s", error)
+            self._metrics.anchoring_failure = f"no anchors until this is mended and the gateway started again: {error}"
+            _log.error("%s", self._metrics.anchoring_failure)
             return
         next_beacon = 0.0
         while not self._stop.is_set() and self.failure is None:
@@ -204,6 +302,7 @@ class Public:
         """One step of one target; whatever a target does, the others and the beacons go on."""
         try:
             driven.step()
+            driven.tell(self._metrics)
         except CorruptLog as error:
             self.failure = error
         except EarmarkError as error:
@@ -237,12 +336,12 @@ class Driven:
 
     def __init__(self, farm: Farm, settings: AnchorSettings, store: SqliteStore) -> None:
         self._chain = open_devchain(farm) if settings.chain == DEVELOPMENT else None
+        self._store = store
+        self._overdue_s = round(settings.overdue_s)
         self._block_every_s = settings.block_every_s
         self._next_block = 0.0
         self.target = open_target(farm, settings, self._chain)
-        self._anchoring = Anchoring(
-            store, self.target, Plan(round(settings.every_s), round(settings.overdue_s)), clock_ms
-        )
+        self._anchoring = Anchoring(store, self.target, Plan(round(settings.every_s), self._overdue_s), clock_ms)
 
     def step(self) -> None:
         """Make a development block when it is time, and bring the anchors on."""
@@ -250,6 +349,14 @@ class Driven:
             self._next_block = time.monotonic() + self._block_every_s
             self._chain.mine()
         self._anchoring.step()
+
+    def tell(self, metrics: Metrics) -> None:
+        """Say how far the newest anchor is."""
+        row = self._store.newest_anchor(self.target.name)
+        block = self._store.block(row.height) if row else None
+        if row and block:
+            is_late = is_overdue(row, self._overdue_s, clock_ms())
+            metrics.anchored(row, decode_header(block.header).sealed_at_ms, is_overdue=is_late)
 
     def close(self) -> None:
         """Let go of the development chain's file."""
@@ -266,9 +373,9 @@ def open_target(farm: Farm, settings: AnchorSettings, chain: DevChain | None) ->
     """Return the target of an [[anchor]] table; relative files are taken from the farm's folder."""
     if chain is not None:
         return EvmTarget(chain, DEVELOPMENT_CHAIN, DEVELOPMENT_KEY)
-    rpc = HttpRpc(read_text(farm.folder / settings.rpc_file, "the endpoint's URL").strip())
+    rpc = HttpRpc(read_private(farm.folder / settings.rpc_file, "the endpoint's URL").strip())
     try:
-        key = bytes.fromhex(read_text(farm.folder / settings.key_file, "the anchor key").strip().removeprefix("0x"))
+        key = bytes.fromhex(read_private(farm.folder / settings.key_file, "the anchor key").strip().removeprefix("0x"))
     except ValueError as error:
         raise ConfigError(f"{settings.key_file} does not hold a key in hexadecimal digits") from error
     cap, depth = settings.fee_cap_gwei, settings.confirmations
@@ -277,17 +384,20 @@ def open_target(farm: Farm, settings: AnchorSettings, chain: DevChain | None) ->
 
 def _broker(farm: Farm) -> Broker:
     settings = farm.config.broker
-    return Broker(farm.folder / "broker", farm.config.farm.site, settings.listen, settings.port, farm.passwords())
-
-
-def broker_address(farm: Farm) -> tuple[str, int, Path | None]:
-    """Return where this machine reaches the farm's broker: host, port, and the authority that TLS trusts, if any."""
-    settings = farm.config.broker
-    if settings.embedded:
-        host = "127.0.0.1" if settings.listen == "0.0.0.0" else settings.listen  # noqa: S104
-        return host, settings.port, None
-    host, port, is_tls = parse_url(settings.url)
-    return host, port, farm.folder / settings.authority if is_tls else None
+    tls = None
+    if settings.tls and settings.certificate:
+        tls = farm.folder / settings.certificate, farm.folder / settings.key
+    elif settings.tls:
+        tls = (broker_certificate(farm),) * 2
+    return Broker(
+        farm.folder / "broker",
+        farm.config.farm.site,
+        settings.listen,
+        settings.port,
+        Users(farm),
+        tls=tls,
+        max_connections=settings.max_connections,
+    )
 
 
 def _endpoint(farm: Farm) -> Endpoint:
@@ -296,10 +406,13 @@ def _endpoint(farm: Farm) -> Endpoint:
     return Endpoint(host, port, user, farm.passwords()[GATEWAY_USER], authority)
 
 
-def _session(farm: Farm) -> str:
-    """Return the name of the gateway's session at the broker: the same at every start, and not to be guessed."""
-    return hashlib.sha256(b"session " + farm.passwords()[GATEWAY_USER].encode()).hexdigest()[:32]
+def _session(farm: Farm, purpose: str = "") -> str:
+    """Return the name of a session of the gateway at the broker: the same at every start, and not to be guessed."""
+    return hashlib.sha256(f"session {purpose}{farm.passwords()[GATEWAY_USER]}".encode()).hexdigest()[:32]
 
 
-def _arrival(message: Message) -> Arrival:
-    return receive(message.payload, message.topic, clock_ms())
+async def _unless(stop: threading.Event, wait_s: float) -> None:
+    """Wait, but no longer than until `stop` is set."""
+    end_s = time.monotonic() + wait_s
+    while not stop.is_set() and time.monotonic() < end_s:
+        await asyncio.sleep(TICK_S)

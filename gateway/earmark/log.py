@@ -34,32 +34,23 @@ from earmark.errors import (
     UnknownNode,
 )
 from earmark.registry import Registry
-from earmark.statement import NO_ENTRY, REGISTRY, Statement, decode
-from earmark.store import Chain, Quarantined, SealedBlock, Store
+from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement, decode
+from earmark.store import Chain, Entry, Quarantined, SealedBlock, Store
 from earmark.tiles import TileTree
+from earmark.verifier import Arrival, receive
 
 KEPT_BYTES = 65_536
 MAX_AHEAD_S = 300
 RETRY_ROWS = 500
 TOPIC_CHARACTERS = 200
 MESSAGE_CHARACTERS = 500
+BY_OPERATOR = ("enrolment", "revocation")
 FORKS = (Equivocation.__name__, BrokenChain.__name__)
 
 Run = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A message as it came in: decoded and verified, or the error that says why not."""
-
-    raw: bytes
-    topic: str
-    received_at_ms: int
-    statement: Statement | None
-    error: EarmarkError | None = None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every statement, and that takes three times as long
 class Outcome:
     """What became of an arrival: its leaf index (`repeat`: it was there before), or the error it is quarantined
     under.
@@ -71,15 +62,16 @@ class Outcome:
     error: EarmarkError | None = None
 
 
-def receive(raw: bytes, topic: str, received_at_ms: int) -> Arrival:
-    """Decode a message and verify its signature: rules 1 and 2 of §4.2.  Touches nothing, may run anywhere."""
-    statement = None
-    try:
-        statement = decode(raw)
-        statement.verify()
-    except EarmarkError as error:
-        return Arrival(raw, topic, received_at_ms, statement, error)
-    return Arrival(raw, topic, received_at_ms, statement)
+class _Pending:
+    """Statements that have their leaves and are not yet in the store, in the order of both."""
+
+    __slots__ = ("entries", "grown", "leaves", "rows")
+
+    def __init__(self) -> None:
+        self.rows: list[Entry] = []
+        self.leaves: list[bytes] = []
+        self.entries: list[bytes] = []
+        self.grown: dict[int, Chain] = {}
 
 
 class Log:
@@ -110,6 +102,8 @@ class Log:
         self._newest = self._store.newest_block()
         self._chains = {(chain.key, chain.sub): chain for chain in self._store.chains()}
         self._heads: dict[int, bytes] = {}
+        self._cleared: set[int] = set()
+        self._pending = _Pending()
         self.registry = load_registry(self._store, self._operator)
         self._untried = {node.key for node in self.registry.nodes()}
         self._stale = False
@@ -136,15 +130,18 @@ class Log:
     @property
     def size(self) -> int:
         """The number of leaves."""
+        self._settle()
         return self._tree.size
 
     @property
     def newest(self) -> SealedBlock | None:
         """The newest sealed block."""
+        self._settle()
         return self._newest
 
     def runs(self, key: bytes, sub: str) -> Sequence[Run]:
         """Return the runs of a chain's `seq` that are in the log."""
+        self._settle()
         chain = self._chains.get((key, sub))
         return chain.runs if chain else ()
 
@@ -160,7 +157,8 @@ class Log:
         Every outcome is on disk when this returns, so the caller may acknowledge it.
         """
         with self._writing():
-            return [self._place(arrival) for arrival in arrivals]
+            latest_s = (self._clock_ms() + self._max_ahead_ms) // 1000
+            return [self._follow(arrival, latest_s) or self._place(arrival) for arrival in arrivals]
 
     def take_submissions(self) -> list[Outcome]:
         """Admit what the operator's commands left in the store."""
@@ -174,24 +172,27 @@ class Log:
         return outcomes
 
     def retry(self) -> list[Outcome]:
-        """Try again what was held and may pass now: newly enrolled nodes, times that have come, predecessors that
-        arrived.
+        """Try again what was held and may pass now: times that have come, predecessors that arrived, newly enrolled
+        nodes, those that this very call enrolled included.
         """
         self._settle()
-        outcomes: list[Outcome] = []
-        for row_filter in self._retry_filters():
-            while rows := self._store.due(*row_filter, self._clock_ms(), RETRY_ROWS):
-                with self._writing():
-                    tried = [self._place(receive(row.raw, row.topic, row.received_at_ms)) for row in rows]
-                outcomes += tried
-                if all(type(outcome.error).__name__ == row_filter[0] for outcome in tried):
-                    break
-        self._untried.clear()
+        outcomes = self._retry(FutureTime) + self._retry(MissingPredecessor)
+        while self._untried:
+            key = min(self._untried)
+            outcomes += self._retry(UnknownNode, key)
+            self._untried.discard(key)
         return outcomes
 
-    def _retry_filters(self) -> list[tuple[str, bytes | None]]:
-        filters: list[tuple[str, bytes | None]] = [(MissingPredecessor.__name__, None), (FutureTime.__name__, None)]
-        return filters + [(UnknownNode.__name__, key) for key in sorted(self._untried)]
+    def _retry(self, reason: type[Rejected], key: bytes | None = None) -> list[Outcome]:
+        """Try again what is held for one reason, until nothing of it passes."""
+        outcomes: list[Outcome] = []
+        while rows := self._store.due(reason.__name__, key, self._clock_ms(), RETRY_ROWS):
+            with self._writing():
+                tried = [self._place(receive(row.raw, row.topic, row.received_at_ms)) for row in rows]
+            outcomes += tried
+            if all(type(outcome.error) is reason for outcome in tried):
+                break
+        return outcomes
 
     def seal(self, beacon: bytes = NO_BEACON) -> SealedBlock | None:
         """Seal a block over all leaves and sign its checkpoint; None where nothing came since the last one."""
@@ -221,48 +222,89 @@ class Log:
         self._stale = True
         with self._store.transaction():
             yield
+            self._write_pending()
             for (level, number), hashes in self._tree.take_changes().items():
                 self._store.set_tile(level, number, hashes)
         self._stale = False
 
+    def _follow(self, arrival: Arrival, latest_s: int) -> Outcome | None:
+        """Admit what is simply the next of a chain whose signer was found to be in order since the registry last
+        changed, as rules 3 to 11 of §4.2 would; None for everything else.
+        """
+        claims = arrival.claims
+        if claims is None or arrival.error is not None:
+            return None
+        chain = self._chains.get((claims.key, claims.sub))
+        if (
+            chain is None
+            or chain.id not in self._cleared
+            or claims.kind in BY_OPERATOR
+            or claims.prev != self._heads.get(chain.id)
+            or claims.seq != chain.runs[-1][1] + 1
+            or claims.issued_at_s > latest_s
+        ):
+            return None
+        index = self._append(chain, claims, arrival)
+        chain.runs[-1] = (chain.runs[-1][0], claims.seq)
+        self._pending.grown[chain.id] = chain
+        self._heads[chain.id] = claims.entry
+        return Outcome(arrival, index)
+
+    def _append(self, chain: Chain, claims: Claims, arrival: Arrival) -> int:
+        """Give it the next leaf; the store hears of it with all the others."""
+        pending = self._pending
+        index = self._tree.size + len(pending.leaves)
+        pending.rows.append((index, chain.id, claims.seq, arrival.received_at_ms, arrival.raw))
+        pending.leaves.append(merkle.leaf_hash(claims.entry))
+        pending.entries.append(claims.entry)
+        return index
+
+    def _write_pending(self) -> None:
+        pending, self._pending = self._pending, _Pending()
+        if pending.rows:
+            self._store.add_entries(pending.rows)
+            self._store.release(pending.entries)
+            self._store.lengthen_runs([(chain.id, *chain.runs[-1]) for chain in pending.grown.values()])
+            self._tree.extend(pending.leaves)
+
     def _place(self, arrival: Arrival) -> Outcome:
+        self._write_pending()
         try:
-            if arrival.error or arrival.statement is None:
+            if arrival.error or arrival.claims is None:
                 raise arrival.error or EncodingError("nothing was decoded")
-            index, repeat = self._sequence(arrival.statement, arrival.received_at_ms)
+            index, repeat = self._sequence(arrival.claims, arrival)
         except (EncodingError, Rejected) as error:
             self._quarantine(arrival, error)
             return Outcome(arrival, error=error)
         return Outcome(arrival, index, repeat)
 
-    def _sequence(self, statement: Statement, received_at_ms: int) -> tuple[int, bool]:
+    def _sequence(self, claims: Claims, arrival: Arrival) -> tuple[int, bool]:
         """Give the statement a leaf, or find the one it has: rules 3 to 11 of §4.2."""
-        self.registry.check_known(statement)
-        chain = self._chains.get((statement.key, statement.sub))
-        logged = self._store.find(chain.id, statement.seq) if chain and contains(chain.runs, statement.seq) else None
-        if logged and logged[1] == statement.raw:
+        self.registry.check_known(claims)
+        chain = self._chains.get((claims.key, claims.sub))
+        logged = self._store.find(chain.id, claims.seq) if chain and contains(chain.runs, claims.seq) else None
+        if logged and logged[1] == arrival.raw:
             return logged[0], True
-        self.registry.check_signer(statement)
+        self.registry.check_signer(claims)
         if logged:
-            who = f"seq {statement.seq} of {statement.sub}"
+            who = f"seq {claims.seq} of {claims.sub}"
             raise Equivocation(f"{who} is other bytes at leaf {logged[0]}: two signers share one key")
         if chain is None:
-            chain = self._store.add_chain(statement.key, statement.sub)
-            self._chains[statement.key, statement.sub] = chain
-        self._check_chain(chain, statement)
-        ahead_ms = statement.issued_at_s * 1000 - self._clock_ms()
+            chain = self._store.add_chain(claims.key, claims.sub)
+            self._chains[claims.key, claims.sub] = chain
+        self._check_chain(chain, claims)
+        ahead_ms = claims.issued_at_s * 1000 - self._clock_ms()
         if ahead_ms > self._max_ahead_ms:
             raise FutureTime(f"signed with a clock {ahead_ms // 1000} s ahead; admitted when it is due")
-        index = self.size
-        if self.registry.is_registry(statement):
-            self._enter_registry(chain, index, statement)
-        self._store.add_entry(index, chain.id, statement.seq, received_at_ms, statement.raw)
-        self._store.release(statement.entry)
-        self._tree.append(merkle.leaf_hash(statement.entry))
-        self._extend(chain, statement)
+        if self.registry.is_registry(claims):
+            self._enter_registry(chain, self._tree.size, decode(arrival.raw))
+        else:
+            self._cleared.add(chain.id)
+        index = self._append(chain, claims, arrival)
+        self._extend(chain, claims)
         return index, False
 
-    def _check_chain(self, chain: Chain, statement: Statement) -> None:
+    def _check_chain(self, chain: Chain, statement: Claims) -> None:
         seq, who = statement.seq, f"seq {statement.seq} of {chain.sub}"
         if (seq == 1) != (statement.prev == NO_ENTRY):
             raise BrokenChain(f"{who} {'names a predecessor' if seq == 1 else 'names none'}")
@@ -290,10 +332,11 @@ class Log:
         if statement.seq != newest + 1:
             raise MissingPredecessor(f"the operator's seq {statement.seq} came before seq {newest + 1}")
         self.registry.apply(index, statement)
+        self._cleared.clear()
         if statement.kind == "enrolment" and statement.body:
             self._untried.add(statement.body[1])
 
-    def _extend(self, chain: Chain, statement: Statement) -> None:
+    def _extend(self, chain: Chain, statement: Claims) -> None:
         self._store.change_runs(chain.id, *add_to_runs(chain.runs, statement.seq))
         if statement.seq == chain.runs[-1][1]:
             self._heads[chain.id] = statement.entry
@@ -310,9 +353,9 @@ class Log:
             message=str(error)[:MESSAGE_CHARACTERS],
             held=held,
         )
-        if arrival.statement:
-            due_ms = arrival.statement.issued_at_s * 1000 - self._max_ahead_ms if isinstance(error, FutureTime) else 0
-            signer = arrival.statement
+        if arrival.claims:
+            signer = arrival.claims
+            due_ms = signer.issued_at_s * 1000 - self._max_ahead_ms if isinstance(error, FutureTime) else 0
             row = replace(row, key=signer.key, sub=signer.sub, seq=signer.seq, due_ms=due_ms)
         self._store.quarantine(row)
 

@@ -8,9 +8,12 @@ import time
 from collections.abc import Iterator
 
 from earmark import cose
+from earmark.certificates import found_authority
 from earmark.config import Farm
 from earmark.errors import ConfigError, EarmarkError, FutureTime, MissingPredecessor
+from earmark.highwater import HighWater
 from earmark.log import Log, load_registry
+from earmark.rights import GATEWAY_USER
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
 from earmark.store.sqlite import SqliteStore
@@ -23,7 +26,12 @@ MOST_HELD = 1000
 
 
 def enrol(farm: Farm, key: bytes, name: str) -> int:
-    """Enrol a node's key under a name and return the leaf of the statement; raises what the registry refuses."""
+    """Enrol a node's key under a name and return the leaf of the statement; raises what the registry refuses.
+
+    From there on the broker knows the node: its user is the name.
+    """
+    if name == (farm.config.broker.user or GATEWAY_USER):
+        raise ConfigError(f"{name!r} is the gateway's own user at the broker: give the node another name")
     return _say(farm, {0: "enrolment", 1: key, 2: "node", 3: name})
 
 
@@ -40,7 +48,8 @@ def revoke(farm: Farm, name: str, reason: str) -> int:
 
 
 def found(farm: Farm) -> int:
-    """Begin the log of a new farm, or of one whose beginning was cut off: leaf 0 enrols the gateway."""
+    """Begin a new farm, or one whose beginning was cut off: its authority for TLS; leaf 0 enrols the gateway."""
+    found_authority(farm)
     gateway = farm.signer("gateway")
     if not farm.database.exists():
         SqliteStore(farm.database, create=True).close()
@@ -81,8 +90,9 @@ def _say(farm: Farm, body: dict[int, object]) -> int:
 
 
 def _admit(farm: Farm, store: Store, operator: bytes) -> None:
-    ahead_s = farm.config.ingest.max_ahead_s
-    log = Log(store, operator, farm.signer("gateway"), lambda: time.time_ns() // 1_000_000, ahead_s)
+    ahead_s, gateway = farm.config.ingest.max_ahead_s, farm.signer("gateway")
+    log = Log(store, operator, gateway, lambda: time.time_ns() // 1_000_000, ahead_s)
+    HighWater(store, farm.high_water, origin(farm.config.farm.site, gateway.key), gateway.key).check()
     log.take_submissions()
     log.retry()
 

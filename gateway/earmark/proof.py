@@ -5,11 +5,11 @@ An auditor reads this file and those below it: no I/O, no clock, no environment.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from earmark import beacon, cbor, evidence, merkle
 from earmark.block import Header, check_block, decode_checkpoint, decode_header, verify_receipt
@@ -18,7 +18,8 @@ from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
 from earmark.report import TITLES, Report, Step, Subject
-from earmark.statement import NO_ENTRY, Statement, decode
+from earmark.statement import NO_ENTRY, Claims, decode
+from earmark.verifier import Verdict, examine
 
 MAGIC = "earmark-proof-1"
 MAX_STATEMENTS = 100_000
@@ -60,22 +61,40 @@ class Proof:
         return cbor.encode([MAGIC, hashlib.sha256(body).digest(), body])
 
 
+class _Examined(NamedTuple):
+    """A statement of the file: its claims, and what is wrong with its signature."""
+
+    raw: bytes
+    claims: Claims
+    error: EarmarkError | None
+
+
+ExamineAll = Callable[[Sequence[bytes]], Iterable[Verdict]]
+
+
+def _one_by_one(raws: Sequence[bytes]) -> Iterable[Verdict]:
+    return map(examine, raws)
+
+
 def decode_proof(encoded: bytes) -> Proof:
     """Decode a proof file (step 1 of §9); `ProofError` unless it is whole and of the format."""
     with _step(1):
         return _decode_body(_open(encoded))
 
 
-def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]] = ()) -> Report:
+def check(
+    encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]] = (), examine_all: ExamineAll = _one_by_one
+) -> Report:
     """Check a proof file by the numbered steps of §9 and return what it establishes.
 
     `operator` is the operator's 32-byte key, `blocks` are (CAIP-2 id, hash) that the verifier took from
-    a source of his own.  Raises `ProofError` with the number of the first step that fails.
+    a source of his own.  Raises `ProofError` with the number of the first step that fails.  `examine_all` gives
+    `verifier.examine` of each statement, in order; `bulk` has one that uses all cores.
     """
     proof, view = decode_proof(encoded), _View(blocks)
     steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
     with _step(2):
-        registry, statements, last = _check_registry(proof, operator)
+        registry, statements, last = _check_registry(proof, operator, examine_all)
     steps.append(Step(2, True, f"the operator's statements without a hole, the last at leaf {last}"))
     gateway, origin = registry.gateway, registry.origin
     with _step(3):
@@ -96,7 +115,7 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
         _check_log(proof, statements, header)
     steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))
     with _step(6):
-        _check_chains([statements[index] for index in proof.subjects])
+        _check_chains([statements[index].claims for index in proof.subjects])
         signers = [_check_signer(registry, index, statements[index]) for index in proof.subjects]
     names = sorted({node.name if node else "the operator" for node in signers})
     more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
@@ -104,8 +123,8 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
         Step(6, True, f"signed by {', '.join(names[:8])}{more}; enrolled before, and not revoked before, by leaf order")
     )
     with _step(7):
-        newest = _check_beacons(proof, {statements[index].beacon for index in proof.subjects}, view, steps)
-    before = [newest.get(statements[index].beacon or b"") for index in proof.subjects]
+        newest = _check_beacons(proof, {statements[index].claims.beacon for index in proof.subjects}, view, steps)
+    before = [newest.get(statements[index].claims.beacon or b"") for index in proof.subjects]
     steps += _say_not_before(before)
     with _step(8):
         anchors = [_check_anchor(header, *anchor) for anchor in proof.anchors]
@@ -114,7 +133,9 @@ def check(encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]]
     with _step(9):
         steps += view.check_used()
     found = zip(proof.subjects, signers, before, strict=True)
-    subjects = tuple(Subject(index, statements[index], signer, block) for index, signer, block in found)
+    subjects = tuple(
+        Subject(index, statements[index].raw, statements[index].claims, signer, block) for index, signer, block in found
+    )
     vouched = [block for block, is_vouched in judged if is_vouched]
     return Report(
         registry=registry,
@@ -149,34 +170,42 @@ class _View:
         return [Step(9, True, f"each of the {len(self._blocks)} that you gave is used")] if self._blocks else []
 
 
-def _check_registry(proof: Proof, operator: bytes) -> tuple[Registry, dict[int, Statement], int]:
+def _check_registry(
+    proof: Proof, operator: bytes, examine_all: ExamineAll
+) -> tuple[Registry, dict[int, _Examined], int]:
     """Return the replayed registry, all statements by index, and the index of the operator's last."""
-    statements = {index: decode(raw) for index, raw in proof.statements}
+    verdicts = examine_all([raw for _, raw in proof.statements])
+    statements = {}
+    for (index, raw), (claims, error) in zip(proof.statements, verdicts, strict=True):
+        if claims is None:
+            raise error or EncodingError(f"statement {index} was not decoded")
+        statements[index] = _Examined(raw, claims, error)
     registry = Registry(operator)
-    chain = [index for index, statement in statements.items() if registry.is_registry(statement)]
+    chain = [index for index, found in statements.items() if registry.is_registry(found.claims)]
     if not chain or chain[0] != 0:
         raise ProofError(f"statement 0 is not the registry's beginning by {did(operator)}: another operator's log")
     prev = NO_ENTRY
     for seq, index in enumerate(chain, 1):
-        statement = statements[index]
-        if statement.seq != seq or statement.prev != prev:
+        raw, claims, error = statements[index]
+        if claims.seq != seq or claims.prev != prev:
             raise ProofError(f"the operator's statement at leaf {index} does not follow the one before")
-        statement.verify()
-        registry.apply(index, statement)
-        prev = statement.entry
+        if error:
+            raise error
+        registry.apply(index, decode(raw))
+        prev = claims.entry
     others = statements.keys() - {*chain, *proof.subjects}
     if others:
         raise ProofError(f"statement {min(others)} is neither of the registry nor a subject")
     return registry, statements, chain[-1]
 
 
-def _check_log(proof: Proof, statements: dict[int, Statement], header: Header) -> None:
-    leaves = [(index, merkle.leaf_hash(statement.entry)) for index, statement in statements.items()]
+def _check_log(proof: Proof, statements: dict[int, _Examined], header: Header) -> None:
+    leaves = [(index, merkle.leaf_hash(found.claims.entry)) for index, found in statements.items()]
     if merkle.root_of_leaves(leaves, header.size, proof.rest) != header.root:
         raise ProofError("the statements and hashes do not give the block's root")
 
 
-def _check_chains(subjects: Sequence[Statement]) -> None:
+def _check_chains(subjects: Sequence[Claims]) -> None:
     """Raise unless each `seq` of a chain is there once, and follows the one before where that is a subject too."""
     entries = {(statement.key, statement.sub, statement.seq): statement.entry for statement in subjects}
     if len(entries) < len(subjects):
@@ -190,14 +219,16 @@ def _check_chains(subjects: Sequence[Statement]) -> None:
             raise ProofError(f"{where} does not follow the one before: the chain was forked, or a key was copied")
 
 
-def _check_signer(registry: Registry, index: int, statement: Statement) -> Enrolment | None:
+def _check_signer(registry: Registry, index: int, statement: _Examined) -> Enrolment | None:
     """Return who signed, None for the operator."""
+    claims = statement.claims
     try:
-        statement.verify()
-        registry.check_signer(statement, index)
+        if statement.error:
+            raise statement.error
+        registry.check_signer(claims, index)
     except EarmarkError as error:
         raise ProofError(f"leaf {index}: {error}") from error
-    return None if statement.key == registry.operator else registry.node(statement.key)
+    return None if claims.key == registry.operator else registry.node(claims.key)
 
 
 def _check_beacons(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from earmark.cose import did
 from earmark.errors import RevokedKey, UnknownNode, WrongRegistry, WrongSubject
-from earmark.statement import NO_ENTRY, REGISTRY, Statement
+from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +94,16 @@ class Registry:
     def _set(self, node: Enrolment) -> None:
         self._nodes[node.key] = self._by_name[node.name] = node
 
-    def is_registry(self, statement: Statement) -> bool:
+    def is_registry(self, statement: Statement | Claims) -> bool:
         """Say whether the statement belongs to the operator's registry chain."""
         return statement.key == self.operator and statement.sub == REGISTRY
 
-    def check_known(self, statement: Statement) -> None:
+    def check_known(self, statement: Statement | Claims) -> None:
         """Raise `UnknownNode` unless the signer is the operator or was enrolled, revoked or not."""
         if statement.key != self.operator and statement.key not in self._nodes:
             raise UnknownNode(f"{did(statement.key)}, calling itself {statement.sub!r}, is not enrolled here")
 
-    def check_signer(self, statement: Statement, index: int | None = None) -> None:
+    def check_signer(self, statement: Statement | Claims, index: int | None = None) -> None:
         """Raise unless the signer may say this at leaf `index` (None: at the end of the log).
 
         `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 3, 5 and 6 of protocol §4.2.  No signature is verified.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from earmark.block import Header
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
-from earmark.statement import METHODS, Statement
+from earmark.statement import METHODS, Claims, Statement, decode
 
 CHAIN_CLOCK_S = 60
 """How far a chain's own clock may be off before a signer's is called wrong."""
@@ -28,14 +28,20 @@ class Subject:
     """One proven statement: where it stands, who signed it, and the newest trusted block it was signed after."""
 
     index: int
-    statement: Statement
+    raw: bytes
+    claims: Claims
     signer: Enrolment | None
     not_before: ChainBlock | None
 
     @property
     def method(self) -> str:
         """`measured`, `modelled` or `replayed`; empty for what is not a reading."""
-        return "" if self.statement.method is None else METHODS[self.statement.method]
+        return "" if self.claims.method is None else METHODS[self.claims.method]
+
+    @property
+    def statement(self) -> Statement:
+        """All that it says, decoded when it is asked for."""
+        return decode(self.raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +98,12 @@ class Report:
 
 
 def _is_misdated(subject: Subject, not_after: ChainBlock | None) -> bool:
-    statement, not_before = subject.statement, subject.not_before
-    if statement.clock.source == 0:
+    not_before = subject.not_before
+    source, error_s = subject.claims.clock
+    if source == 0 or not (not_before or not_after):
         return False
-    slack_s = statement.clock.error_s + CHAIN_CLOCK_S
+    statement = subject.statement
+    slack_s = error_s + CHAIN_CLOCK_S
     latest = max(statement.issued_at_s, *(reading.taken_at_s for reading in statement.readings), 0)
     too_early = not_before is not None and statement.issued_at_s + slack_s < not_before.time_s
     return too_early or (not_after is not None and latest - slack_s > not_after.time_s)

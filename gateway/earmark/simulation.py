@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,7 +92,7 @@ class NodeProcess:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / "node.json"
         path.touch(mode=0o600)
-        path.write_text(json.dumps(settings | {"name": self.name}, indent=1))
+        path.write_text(json.dumps(settings, indent=1))
 
     def key(self) -> bytes:
         """Return the node's public key, which the node makes at its first call."""
@@ -200,8 +200,3 @@ def _mapped(column: str) -> dict[str, str]:
 
 def _name(column: str) -> str:
     return _NOT_IN_NAMES.sub("_", column)
-
-
-def node_settings(site: str, gateway: str, broker: dict[str, Any], sensors: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the common part of a simulated node's node.json."""
-    return {"site": site, "gateway_key": gateway, "broker": broker, "sensors": list(sensors)}

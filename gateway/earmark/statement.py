@@ -6,7 +6,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from earmark import cbor, cose, senml
 from earmark.errors import EncodingError
@@ -21,6 +21,7 @@ MAX_SEQ = (1 << 53) - 1
 ISS, SUB, IAT, NONCE, BOOT_COUNT, SOFTWARE = 1, 2, 6, 10, 267, 271
 CHAIN, CLOCK, METHOD = -65537, -65538, -65539
 
+READINGS = "readings"
 METHODS = ("measured", "modelled", "replayed")
 CLOCK_SOURCES = ("unset", "kept", "NTP", "gateway", "host")
 
@@ -42,6 +43,25 @@ class Clock:
         if self.source == 0:
             return f"clock unset, {self.uptime_s} s after boot"
         return f"{CLOCK_SOURCES[self.source]} clock, stated error {self.error_s} s"
+
+
+class Claims(NamedTuple):
+    """What the log needs to know of a statement: a value of plain types, cheap to make and to hand to a process.
+
+    `entry` is SHA-256 of the bytes (§4); `method` is None for bodies, `beacon` where there was none; `clock` is its
+    source and stated error in seconds.
+    """
+
+    key: bytes
+    sub: str
+    issued_at_s: int
+    seq: int
+    prev: bytes
+    entry: bytes
+    kind: str
+    method: int | None
+    beacon: bytes | None
+    clock: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +95,13 @@ class Statement:
     @property
     def kind(self) -> str:
         """`readings`, or the kind of the body."""
-        return "readings" if self.body is None else str(self.body[_KIND])
+        return READINGS if self.body is None else str(self.body[_KIND])
+
+    @property
+    def claims(self) -> Claims:
+        """What the log needs of it."""
+        signed = self.key, self.sub, self.issued_at_s, self.seq, self.prev, self.entry
+        return Claims(*signed, self.kind, self.method, self.beacon, (self.clock.source, self.clock.error_s))
 
     def verify(self) -> None:
         """Raise `BadSignature` unless the key that the statement names signed it."""

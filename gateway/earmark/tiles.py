@@ -4,7 +4,7 @@ Tile (0, n) holds the leaf hashes 256·n …; tile (t, n) the roots of tiles (t�
 computed when it is asked for, so the tree costs 32.1 bytes a leaf.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from earmark.merkle import EMPTY_ROOT, HASH_SIZE, fold, node_hash, peaks
 
@@ -26,12 +26,19 @@ class TileTree:
 
     def append(self, leaf: bytes) -> None:
         """Add one leaf hash."""
-        self._add(0, self.size, leaf)
-        self.size += 1
+        self.extend([leaf])
 
-    def _add(self, level: int, place: int, node: bytes) -> None:
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes."""
+        at = 0
+        while at < len(leaves):
+            part = leaves[at : at + WIDTH - self.size % WIDTH]
+            self._add(0, self.size, b"".join(part))
+            at, self.size = at + len(part), self.size + len(part)
+
+    def _add(self, level: int, place: int, nodes: bytes) -> None:
         name = level, place // WIDTH
-        tile = self._changed[name] = (self._tile(*name) if place % WIDTH else b"") + node
+        tile = self._changed[name] = (self._tile(*name) if place % WIDTH else b"") + nodes
         if len(tile) == WIDTH * HASH_SIZE:
             self._add(level + 1, place // WIDTH, _root(tile, 0, WIDTH))
 

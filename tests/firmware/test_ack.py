@@ -155,6 +155,14 @@ class TestAck(unittest.TestCase):
         self.refuse(b"", "nothing")
         self.refuse(answer(changed(4, bytes(4096))), "too long")
 
+    def test_tree_size(self):
+        self.assertEqual(ack.tree_size(b""), 0)
+        self.assertEqual(ack.tree_size(b"earmark/farm/58ef67058cf6a689\n9\n0p56ZEJU\n"), 9)
+        self.assertEqual(ack.tree_size(b"o\n9007199254740991\n"), (1 << 53) - 1)
+        for wrong in (b"9", b"o\n\n", b"o\n-1\n", b"o\n 1\n", b"o\n1e3\n", b"o\n" + b"1" * 17):
+            with self.assertRaises(ValueError):
+                ack.tree_size(wrong)
+
 
 class TestBeacon(unittest.TestCase):
     def test_nonce(self):

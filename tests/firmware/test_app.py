@@ -6,6 +6,7 @@ import scratch
 import unittest_mini as unittest
 
 import app
+import cbor
 import settings
 from clock import HOST, Clock
 from identity import Identity
@@ -97,6 +98,32 @@ class Node(unittest.TestCase):
         finally:
             app.ack.verify = genuine
         self.assertTrue("ignored" in self.said[-1])
+
+    def answered(self, node, first, last, checkpoint):
+        """Hand the node an acknowledgement of a run over this checkpoint; how many statements wait then."""
+        genuine, app.ack.verify = app.ack.verify, lambda *_: app.ack.Ack([(first, last)], [], checkpoint)
+        try:
+            node._free(b"")
+        finally:
+            app.ack.verify = genuine
+        return node._outbox.count
+
+    def test_a_log_that_went_back_frees_nothing_and_is_told(self):
+        node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024))
+        for _ in range(6):
+            node._chain.readings(0, cbor.encode([{0: "n/a", 2: 1}]))
+        told = []
+        node._sender.tell = lambda: told.append(node._sender.checkpoint)
+        self.assertEqual(self.answered(node, 1, 1, b""), 5)
+        self.assertEqual(self.answered(node, 2, 2, b"o\n7\nroot\n"), 4)
+        self.assertEqual(self.answered(node, 3, 3, b"o\n7\nroot\n"), 3)
+        for older in (b"", b"o\n6\nroot\n", b"o\n7\nanother\n"):
+            self.assertEqual(self.answered(node, 4, 6, older), 3)
+            self.assertTrue("had sealed 7 before" in self.said[-1])
+        self.assertEqual(told, [b"o\n7\nroot\n"] * 3)
+        self.assertEqual(self.answered(node, 4, 6, b"no checkpoint"), 3)
+        self.assertTrue("ignored" in self.said[-1])
+        self.assertEqual(self.answered(node, 4, 6, b"o\n8\nroot\n"), 0)
 
 
 if __name__ == "__main__":

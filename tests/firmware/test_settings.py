@@ -154,6 +154,12 @@ class Load(unittest.TestCase):
         with open(at, "w") as stream:
             stream.write(json.dumps(GOOD))
         self.assertEqual(settings.load(at)["site"], "farm")
+        tls = {"ca": "authority.pem", "key": "/etc/node.key"}
+        with open(at, "w") as stream:
+            json.dump(with_change(broker={"host": "b", "tls": tls}), stream)
+        found = settings.load(at)["broker"]["tls"]
+        self.assertEqual(found["ca"], at[: at.rfind("/") + 1] + "authority.pem")
+        self.assertEqual((found["key"], found["certificate"]), ("/etc/node.key", None))
 
 
 if __name__ == "__main__":

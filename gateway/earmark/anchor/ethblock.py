@@ -4,6 +4,7 @@ Rebuilding headers and transactions here means that nothing an endpoint says is 
 rebuilt bytes hash to the block's own hash, or `AnchorError` says that they do not.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ _HEADER = (
 )
 _OPTIONAL = 15
 
+_QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
+
 _TAIL = (("to", "to"), ("value", "uint"), ("input", "bytes"))
 _SIGNATURE = (("r", "uint"), ("s", "uint"))
 _PARITY = (("yParity", "uint"), *_SIGNATURE)
@@ -61,12 +64,9 @@ _AUTHORIZATION = (("chainId", "uint"), ("address", "bytes"), ("nonce", "uint"), 
 
 
 def quantity(value: Any, what: str) -> int:
-    """Return the integer in a JSON-RPC quantity such as "0x1a"; `AnchorError` names `what` otherwise."""
-    try:
-        if value[:2] == "0x":
-            return int(value, 16)
-    except (TypeError, ValueError, KeyError):
-        pass
+    """Return the integer below 2^256 in a JSON-RPC quantity such as "0x1a"; `AnchorError` names `what` otherwise."""
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
+        return int(value, 16)
     raise AnchorError(f"the endpoint's {what} is not a quantity: {str(value)[:40]}")
 
 

@@ -1,11 +1,13 @@
 """Recompute a log from its store alone, trusting only the operator's public key, docs/protocol.md §3 to §7.
 
-Leaves are read once, in order, and none is kept: memory grows with nodes, holes and anchors, not with leaves.
+Leaves are read once, in order, verified by all cores, and none is kept: memory grows with nodes, holes and anchors, not
+with leaves.
 What does not fit is collected by name instead of raised, so that one fault does not hide the next.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from itertools import tee
 
 from earmark import merkle
 from earmark.audit.blocks import Beacons, Blocks
@@ -13,10 +15,11 @@ from earmark.audit.finding import MOST_CONTRADICTIONS, Audit, Contradiction, Eno
 from earmark.audit.rest import check_anchors, check_quarantine
 from earmark.audit.sequence import Sequence
 from earmark.audit.tiles import Tiles
+from earmark.bulk import examine_all
 from earmark.cose import did
-from earmark.errors import EarmarkError
+from earmark.errors import EarmarkError, EncodingError
 from earmark.registry import Registry
-from earmark.statement import METHODS, Statement, decode
+from earmark.statement import METHODS, Claims, decode
 from earmark.store import Store
 
 __all__ = ["MOST_CONTRADICTIONS", "Audit", "Contradiction", "check_log"]
@@ -65,12 +68,15 @@ class _Walk:
 
     def leaves(self) -> Iterator[int]:
         """Check leaf after leaf, and the blocks where they end; gives how many leaves are done."""
-        for index, _, raw in self._store.statements(0, self._audit.size):
+        ahead, rows = tee(self._store.leaves(0, self._audit.size))
+        verdicts = examine_all((raw for *_, raw in ahead), self._audit.size)
+        for (index, place, raw), verdict in zip(rows, verdicts, strict=True):
             for missing in range(self._tree.size, index):
                 self._audit.note(f"leaf {missing}", "has no statement in the store")
                 self._append(self._tiles.stored_leaf(missing))
-            self._append(merkle.leaf_hash(sha256(raw).digest()))
-            self._leaf(index, raw)
+            claims, error = verdict
+            self._append(merkle.leaf_hash(claims.entry if claims else sha256(raw).digest()))
+            self._leaf(index, place, raw, claims, error)
             if not self._registry.gateway:
                 who = did(self._registry.operator)
                 self._audit.note("leaf 0", f"does not enrol a gateway under {who}: another operator's log, or altered")
@@ -82,35 +88,39 @@ class _Walk:
         self._tree.append(leaf)
         self._tiles.append(leaf)
 
-    def _leaf(self, index: int, raw: bytes) -> None:
+    def _leaf(
+        self, index: int, place: tuple[int, int], raw: bytes, claims: Claims | None, error: EarmarkError | None
+    ) -> None:
         try:
-            statement = decode(raw)
-            statement.verify()
-            self._registry.check_signer(statement)
-            self._follow(index, statement)
-        except EarmarkError as error:
-            self._audit.note(f"leaf {index}", f"{type(error).__name__}: {error}")
+            if error or claims is None:
+                raise error or EncodingError("nothing was decoded")
+            self._registry.check_signer(claims)
+            self._follow(index, place, raw, claims)
+        except EarmarkError as fault:
+            self._audit.note(f"leaf {index}", f"{type(fault).__name__}: {fault}")
             return
-        kind = statement.kind if statement.method is None else METHODS[statement.method]
+        kind = claims.kind if claims.method is None else METHODS[claims.method]
         self._audit.kinds[kind] += 1
-        fault = self._beacons.fault(statement.beacon, is_ours=False) if statement.beacon else ""
-        if fault:
-            self._audit.note(f"leaf {index}", fault)
+        unfit = self._beacons.fault(claims.beacon, is_ours=False) if claims.beacon else ""
+        if unfit:
+            self._audit.note(f"leaf {index}", unfit)
 
-    def _follow(self, index: int, statement: Statement) -> None:
+    def _follow(self, index: int, place: tuple[int, int], raw: bytes, claims: Claims) -> None:
         """Check the statement's place in its chain, and that the store finds it there."""
-        name = statement.key, statement.sub
-        sequence = self._chains.setdefault(name, Sequence())
-        fault = sequence.add(statement)
+        name = claims.key, claims.sub
+        sequence = self._chains.get(name) or self._chains.setdefault(name, Sequence())
+        fault = sequence.add(claims)
         if fault:
-            self._audit.note(f"leaf {index}", f"seq {statement.seq} of {statement.sub} {fault}")
+            self._audit.note(f"leaf {index}", f"seq {claims.seq} of {claims.sub} {fault}")
         stored = self._stored.get(name)
-        if stored is None or self._store.find(stored.id, statement.seq) != (index, statement.raw):
-            self._audit.note(f"leaf {index}", f"the store does not find it as seq {statement.seq} of {statement.sub}")
-        if self._registry.is_registry(statement):
-            if sequence.numbers() != [(1, statement.seq)]:
-                self._audit.note(f"leaf {index}", f"seq {statement.seq} of the operator came before its predecessor")
-            self._registry.apply(index, statement)
+        if stored is None or place != (stored.id, claims.seq):
+            self._audit.note(f"leaf {index}", f"the store does not find it as seq {claims.seq} of {claims.sub}")
+        if claims.kind == "gap":
+            sequence.explain(decode(raw))
+        if self._registry.is_registry(claims):
+            if sequence.numbers() != [(1, claims.seq)]:
+                self._audit.note(f"leaf {index}", f"seq {claims.seq} of the operator came before its predecessor")
+            self._registry.apply(index, decode(raw))
 
     def finish(self) -> None:
         """Check what shows only at the end: tiles, blocks beyond the log, runs."""

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from earmark.statement import NO_ENTRY, Statement
+from earmark.statement import NO_ENTRY, Claims, Statement
 
 
 @dataclass(slots=True)
@@ -27,10 +27,17 @@ class Sequence:
         """Return the runs as (first, last)."""
         return [(run.first, run.last) for run in self._runs]
 
-    def add(self, statement: Statement) -> str:
+    def explain(self, gap: Statement) -> None:
+        """Take note of what a `gap` statement says."""
+        if gap.body:
+            self._gaps.append((gap.body[1], gap.body[2]))
+
+    def add(self, statement: Claims) -> str:
         """Take in a statement; returns what is wrong with its `seq` and `prev` (§4.2 rules 7 and 8), or nothing."""
-        if statement.kind == "gap" and statement.body:
-            self._gaps.append((statement.body[1], statement.body[2]))
+        newest = self._runs[-1] if self._runs else None
+        if newest and (newest.last + 1, newest.entry) == (statement.seq, statement.prev):
+            newest.last, newest.entry = statement.seq, statement.entry
+            return ""
         new = _Run(statement.seq, statement.seq, statement.prev, statement.entry)
         at = bisect_right(self._runs, new.first, key=lambda run: run.first)
         before, after = self._runs[max(0, at - 1) : at], self._runs[at : at + 1]

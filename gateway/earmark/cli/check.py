@@ -4,10 +4,12 @@ No network, no farm, no clock.  Nothing is trusted because the file says it.
 """
 
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from earmark import cose
+from earmark.bulk import WORTH, examine_all
 from earmark.cli.arguments import a_block, an_operator
 from earmark.cli.screen import Screen
 from earmark.errors import ProofError
@@ -15,6 +17,9 @@ from earmark.evidence import ChainBlock
 from earmark.export import describe, iso, iso_ms
 from earmark.proof import check
 from earmark.report import TITLES, Report, Subject
+from earmark.verifier import Verdict
+
+PROGRESS_STATEMENTS = 500
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -42,7 +47,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     """Check, and say step by step what is established; 1 where a step fails."""
     encoded = args.file.read_bytes()
     try:
-        report = check(encoded, args.operator, args.block)
+        report = check(encoded, args.operator, args.block, lambda raws: _examine_all(raws, screen))
     except ProofError as error:
         if not screen.as_json:
             from earmark.cli.verdict import tell_failure
@@ -56,6 +61,17 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         tell(report, args, screen)
     screen.document(describe_report(report))
     return 0
+
+
+def _examine_all(raws: Sequence[bytes], screen: Screen) -> Iterator[Verdict]:
+    if len(raws) < WORTH:
+        yield from examine_all(raws, len(raws))
+        return
+    with screen.progress("statements") as progress:
+        for done, verdict in enumerate(examine_all(raws, len(raws)), 1):
+            if done % PROGRESS_STATEMENTS == 0:
+                progress(done, len(raws))
+            yield verdict
 
 
 def describe_report(report: Report) -> dict[str, Any]:

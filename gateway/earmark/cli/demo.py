@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from earmark import cose, operator
-from earmark.broker import GATEWAY_USER, NODE_USER
+from earmark.access import node_settings
 from earmark.cli.screen import Screen
 from earmark.config import create_farm
 from earmark.errors import EarmarkError
@@ -28,7 +28,7 @@ from earmark.process import bound_to_us
 from earmark.proof import check
 from earmark.prover import choose_block, prove
 from earmark.report import Report
-from earmark.simulation import NodeProcess, Recording, find_interpreters, node_settings, open_recording
+from earmark.simulation import NodeProcess, Recording, find_interpreters, open_recording
 from earmark.statement import METHODS, decode
 from earmark.store import Chain
 from earmark.store.sqlite import SqliteStore
@@ -105,22 +105,19 @@ class Demo:
         """Make the farm, start the gateway, enrol the nodes and start them."""
         port = _free_port()
         text = CONFIGURATION.format(site=SITE, port=port)
-        self._farm = create_farm(self._folder, text, (GATEWAY_USER, NODE_USER))
+        self._farm = create_farm(self._folder, text)
         operator.found(self._farm)
         self._store = SqliteStore(self._farm.database)
         self._say(f"farm in {self._folder}: keys made, log begun")
         self._start_gateway()
         self._await_beacon()
-        broker = {"host": "127.0.0.1", "port": port, "user": NODE_USER, "password": self._farm.passwords()[NODE_USER]}
         interpreters = find_interpreters()
-        gateway = self._farm.signer("gateway").did
         for place, sensor in enumerate(self._sensors()):
             interpreter = interpreters[place % len(interpreters)]
             node = NodeProcess(self._farm.folder / "nodes" / f"node-{place + 1}", interpreter)
-            common = node_settings(SITE, gateway, broker, [sensor])
-            node.configure(
-                common | {"interval_s": MODELLED_INTERVAL_S, "resend_s": 3, "exit_when_done": bool(self._recording)}
-            )
+            own = {"sensors": [sensor], "interval_s": MODELLED_INTERVAL_S, "resend_s": 3}
+            common = node_settings(self._farm, node.name, node.key(), is_here=True)
+            node.configure(common | own | {"exit_when_done": bool(self._recording)})
             leaf = operator.enrol(self._farm, node.key(), node.name)
             self._say(f"{node.name}: enrolled at leaf {leaf}, runs the firmware under {interpreter.name}")
             self._nodes.append(node)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from earmark.cli.passphrases import passphrases
 from earmark.config import Farm, open_farm
 from earmark.store.sqlite import SqliteStore
 
@@ -18,8 +19,8 @@ def folder_of(args: argparse.Namespace) -> Path:
 
 
 def farm_of(args: argparse.Namespace) -> Farm:
-    """Open the farm."""
-    return open_farm(folder_of(args))
+    """Open the farm; a passphrase is asked for when a sealed key is needed."""
+    return open_farm(folder_of(args), passphrases(args))
 
 
 @contextlib.contextmanager

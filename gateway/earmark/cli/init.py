@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 
 from earmark import cose, operator
-from earmark.broker import GATEWAY_USER, NODE_USER
 from earmark.cli.arguments import a_port
 from earmark.cli.farms import folder_of
 from earmark.cli.screen import Screen
 from earmark.config import DEVELOPMENT, BrokerSettings, Farm, LogSettings, create_farm, open_farm
 from earmark.errors import ConfigError
 from earmark.mqtt import parse_url
+
+PLAIN_PORT = 1883
 
 _HEAD = """\
 # The settings of this farm. What is not set here has the default that docs/operating.md names.
@@ -23,9 +24,11 @@ site = {site}
 """
 _EMBEDDED = """
 [broker]
-# The address and port that the embedded broker listens on.
+# The address and port that the embedded broker listens on, with TLS by the certificate of the farm's own authority:
+# nodes are set up with authority.pem. To do without, only on a network that is the farm's own: tls = false.
 listen = {listen}
 port = {port}
+tls = {tls}
 # To use a broker of your own instead; its password stands in keys/broker.json under "gateway".
 # embedded = false
 # url = "mqtts://broker.example:8883"
@@ -34,7 +37,8 @@ port = {port}
 """
 _OWN = """
 [broker]
-# The password stands in keys/broker.json under "gateway"; `authority` signed the broker's certificate (mqtts).
+# The password stands in keys/broker.json under "gateway"; `authority` signed the broker's certificate (mqtts), the
+# farm's own authority.pem where it is not set.
 embedded = false
 url = {url}
 user = {user}
@@ -70,13 +74,16 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", nargs="?", type=Path, help="the new farm's folder (default: as --farm)")
     parser.add_argument("--farm", metavar="DIR", type=Path, help="another way to name the folder")
     parser.add_argument("--site", required=True, metavar="NAME", help="the site's name: 1 to 32 of a-z, 0-9 and -")
-    parser.add_argument("--port", type=a_port, default=BrokerSettings().port, help="broker's port (default: 1883)")
+    parser.add_argument("--port", type=a_port, help="broker's port (default: 8883, or 1883 with --plain)")
+    parser.add_argument("--plain", action="store_true", help="broker without TLS: on a network of the farm's own")
     parser.add_argument(
         "--listen", metavar="ADDR", default=BrokerSettings().listen, help="broker's address (default: all)"
     )
     parser.add_argument("--broker", metavar="URL", help="use this broker instead: mqtt://host:port, mqtts:// with TLS")
     parser.add_argument("--user", default="", help="the user there (with --broker)")
-    parser.add_argument("--authority", metavar="FILE", default="", help="PEM file of its authority (with mqtts://)")
+    parser.add_argument(
+        "--authority", metavar="FILE", default="", help="PEM file of its authority (default: the farm's)"
+    )
     parser.add_argument("--anchor", choices=[DEVELOPMENT], help="add the built-in chain, which is worth nothing")
 
 
@@ -86,7 +93,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     if (folder / "earmark.toml").exists() and not operator.is_founded(begun := open_farm(folder)):
         farm = begun  # an earlier `init` was cut off before the log began
     else:
-        farm = create_farm(folder, _settings(args, folder), (GATEWAY_USER, NODE_USER))
+        farm = create_farm(folder, _settings(args, folder))
     operator.found(farm)
     _tell(farm, screen)
     screen.document(
@@ -95,7 +102,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             "site": farm.config.farm.site,
             "operator": cose.did(farm.operator_key()),
             "gateway": farm.signer("gateway").did,
-            "broker": farm.config.broker.url or f"mqtt://{farm.config.broker.listen}:{farm.config.broker.port}",
+            "broker": _url(farm.config.broker),
             "anchors": [anchor.chain for anchor in farm.config.anchor],
         }
     )
@@ -104,22 +111,25 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 def _settings(args: argparse.Namespace, folder: Path) -> str:
     if args.broker:
-        is_tls = parse_url(args.broker)[2]
-        if is_tls and not args.authority:
-            raise ConfigError("mqtts:// needs --authority FILE, the authority that signed the broker's certificate")
+        parse_url(args.broker)
         given = _absolute(Path(args.authority or "broker-ca.pem"))
         authority = f"authority = {given}" if args.authority else f"# authority = {given}"
         broker = _OWN.format(url=_quoted(args.broker), user=_quoted(args.user), authority=authority)
     elif args.user or args.authority:
         raise ConfigError("--user and --authority are for a broker of your own: name it with --broker")
     else:
-        broker = _EMBEDDED.format(listen=_quoted(args.listen), port=args.port)
+        port = args.port or (PLAIN_PORT if args.plain else BrokerSettings().port)
+        broker = _EMBEDDED.format(listen=_quoted(args.listen), port=port, tls=str(not args.plain).lower())
     log = LogSettings()
     head = _HEAD.format(site=_quoted(args.site))
     tail = _TAIL.format(seal_every_s=round(log.seal_every_s), seal_after=log.seal_after)
     keys = folder / "keys"
     anchor = _ANCHOR.format(rpc_file=_absolute(keys / "rpc-url"), key_file=_absolute(keys / "anchor.key"))
     return head + broker + tail + (_DEVELOPMENT if args.anchor else anchor)
+
+
+def _url(broker: BrokerSettings) -> str:
+    return broker.url or f"mqtt{'s' if broker.tls else ''}://{broker.listen}:{broker.port}"
 
 
 def _absolute(path: Path) -> str:
@@ -141,7 +151,8 @@ def _tell(farm: Farm, screen: Screen) -> None:
     screen.heading("Your keys")
     screen.say(
         f"{farm.folder / 'keys' / 'operator.key'} enrols and revokes nodes, and nobody can replace it: copy it to a "
-        "medium that you keep offline. gateway.key beside it signs blocks; broker.json holds the broker's passwords.",
+        "medium that you keep offline. gateway.key beside it signs blocks; authority.key gives the broker its "
+        "certificate; broker.json holds what the broker's passwords come of.",
         indent=2,
     )
     screen.heading("Anchors")

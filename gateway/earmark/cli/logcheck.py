@@ -7,11 +7,13 @@ from pathlib import Path
 from earmark import cose
 from earmark.audit import MOST_CONTRADICTIONS, Audit, Contradiction, check_log
 from earmark.cli.arguments import an_operator
-from earmark.cli.farms import farm_of
+from earmark.cli.farms import farm_of, reading
 from earmark.cli.screen import Screen
 from earmark.cli.words import count, span
 from earmark.config import Farm
-from earmark.errors import CorruptLog, StoreError
+from earmark.errors import ConfigError, CorruptLog, StoreError
+from earmark.highwater import HighWater
+from earmark.log import load_registry
 from earmark.store.sqlite import SqliteStore
 
 
@@ -67,11 +69,23 @@ def _check(farm: Farm, operator: bytes, screen: Screen) -> Audit:
             if faults:
                 return Audit(contradictions=[Contradiction(str(farm.database), fault) for fault in faults])
             with screen.progress("leaves") as progress:
-                return check_log(store, operator, progress)
+                audit = check_log(store, operator, progress)
+            _hold_against_mark(farm, operator, audit)
+            return audit
         finally:
             store.close()
     except (CorruptLog, StoreError) as error:
         return Audit(contradictions=[Contradiction(str(farm.database), f"the database cannot be read: {error}")])
+
+
+def _hold_against_mark(farm: Farm, operator: bytes, audit: Audit) -> None:
+    """Note where the file that remembers the newest checkpoint says that this is an older copy."""
+    with reading(farm, live=True) as store:  # the snapshot may be older than the file, beside a running gateway
+        try:
+            registry = load_registry(store, operator)
+            HighWater(store, farm.high_water, registry.origin, registry.gateway).check()
+        except (CorruptLog, ConfigError) as error:
+            audit.contradictions.append(Contradiction(str(farm.high_water), str(error)))
 
 
 def _tell_good(audit: Audit, operator: bytes, seconds: float, screen: Screen) -> None:

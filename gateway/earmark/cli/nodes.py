@@ -4,15 +4,19 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from earmark import cose, operator
+from earmark.access import node_settings, trusted_authority
 from earmark.cli.arguments import a_reason
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.parser import UsageError
+from earmark.cli.passphrases import add_passphrase_file
 from earmark.cli.screen import Screen
 from earmark.cli.words import count
 from earmark.config import Farm
 from earmark.errors import ConfigError, EncodingError, UnknownNode
+from earmark.keys import replace_private
 from earmark.statement import check_name
 
 IDENTITY = "identity"
@@ -27,7 +31,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of one of the two."""
     if command == "node enroll":
         parser.usage = (
-            "earmark node enroll [--farm DIR] [--json]\n"
+            "earmark node enroll [--farm DIR] [--json] [--passphrase-file FILE]\n"
             "                           (DID NAME | --dir NODE_FOLDER [NAME])"
         )
         parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
@@ -40,17 +44,19 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     else:
         parser.add_argument("name", metavar="NAME", help="the node's name")
         parser.add_argument("--reason", required=True, type=a_reason, help="why, for everybody to read")
+    add_passphrase_file(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Sign the statement and say where it stands."""
     farm = farm_of(args)
     if args.command == "node enroll":
-        _enrol(farm, *_who(args), screen)
+        _enrol(farm, *_who(args), args.dir, screen)
     else:
         leaf = operator.revoke(farm, args.name, args.reason)
         screen.say(
-            f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on."
+            f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on, "
+            "and the embedded broker lets it in no more."
         )
         screen.say("What it said before stays, and stays provable. A new key may be enrolled under the same name.")
         screen.document({"name": args.name, "revoked_at": leaf, "reason": args.reason})
@@ -96,7 +102,7 @@ def _name_in(folder: Path) -> str:
     return str(name)
 
 
-def _enrol(farm: Farm, key: bytes, name: str, screen: Screen) -> None:
+def _enrol(farm: Farm, key: bytes, name: str, folder: Path | None, screen: Screen) -> None:
     with reading(farm) as store:
         held = [row.entry for row in store.due(UnknownNode.__name__, key, _ALWAYS_MS, _MOST_HELD)]
     leaf = operator.enrol(farm, key, name)
@@ -109,8 +115,32 @@ def _enrol(farm: Farm, key: bytes, name: str, screen: Screen) -> None:
         screen.say(f"{refused:,} were refused; `earmark log quarantine` says why.")
     if waiting:
         screen.say(f"{waiting:,} still wait; `earmark log quarantine --held` says for what.")
-    counts = {"admitted": admitted, "refused": refused, "held": waiting}
+    settings = None if folder else node_settings(farm, name, key)
+    if settings:
+        _tell_settings(farm, settings, screen)
+    elif folder:
+        _set_up(folder, node_settings(farm, name, key, is_here=True), screen)
+    counts = {"admitted": admitted, "refused": refused, "held": waiting, "settings": settings}
     screen.document({"name": name, "did": cose.did(key), "enrolled_at": leaf} | counts)
+
+
+def _tell_settings(farm: Farm, settings: dict[str, Any], screen: Screen) -> None:
+    screen.say("What its node.json needs of this farm; the password is this node's alone:")
+    screen.copyable(json.dumps(settings, ensure_ascii=False))
+    if "tls" in settings["broker"]:
+        screen.say(f"Copy {trusted_authority(farm)} into the node's folder, beside node.json.")
+
+
+def _set_up(folder: Path, settings: dict[str, Any], screen: Screen) -> None:
+    """Put what the farm says into a node's node.json; what else stands there stays."""
+    path = folder / "node.json"
+    try:
+        held = json.loads(path.read_text()) if path.exists() else {}
+        broker = held.get("broker", {}) | settings["broker"]
+        replace_private(path, json.dumps(held | settings | {"broker": broker}, indent=1, ensure_ascii=False))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is not a node's settings, and was not completed: {error}") from error
+    screen.say(f"{path} has its settings for this farm, the password among them.")
 
 
 def _follow(farm: Farm, entries: list[bytes]) -> tuple[int, int, int]:

@@ -16,10 +16,15 @@ COMMANDS = {
     "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
     "node revoke": ("earmark.cli.nodes", "end a node's key for good"),
     "node simulate": ("earmark.cli.simulate", "run nodes on this machine with the real firmware"),
+    "key seal": ("earmark.cli.keys", "put a passphrase on a private key, or another one"),
+    "key unseal": ("earmark.cli.keys", "take the passphrase off a private key"),
+    "broker mosquitto": ("earmark.cli.brokers", "write passwords, rights and settings for a Mosquitto of your own"),
+    "log backup": ("earmark.cli.backups", "copy the farm while its gateway runs"),
     "log check": ("earmark.cli.logcheck", "recompute the whole log from the stored statements"),
     "log export": ("earmark.cli.logs", "write the log as JSON lines, CSV or COSE"),
     "log list": ("earmark.cli.logs", "show the newest statements"),
     "log quarantine": ("earmark.cli.logs", "show what was not let into the log, why, and what to do"),
+    "log restore": ("earmark.cli.backups", "make a farm's folder from a backup"),
     "anchor status": ("earmark.cli.anchors", "show how far the log is anchored"),
     "anchor now": ("earmark.cli.anchors", "plan an anchor of the newest block now"),
     "prove": ("earmark.cli.prove", "write a proof file that anyone can check"),
@@ -28,7 +33,13 @@ COMMANDS = {
 }
 """Every command: the module with its `add_arguments(command, parser)` and `run(args, screen)`, and what it does."""
 
-GROUPS = {"node": "enrol, list and revoke nodes", "log": "check and show the log", "anchor": "anchors in public chains"}
+GROUPS = {
+    "node": "enrol, list and revoke nodes",
+    "key": "passphrases of private keys",
+    "broker": "a broker of your own",
+    "log": "check, show and back up the log",
+    "anchor": "anchors in public chains",
+}
 
 _EPILOG = "Exit status: 0 it holds or is done, 1 it does not hold, 2 called wrongly, 3 could not run."
 

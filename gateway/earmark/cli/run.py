@@ -5,13 +5,13 @@ import logging
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
 
 from earmark.cli.farms import farm_of
+from earmark.cli.loglines import LOG_FORMATS
+from earmark.cli.passphrases import add_passphrase_file
 from earmark.cli.screen import Screen
-from earmark.cli.text import clean
 from earmark.config import Farm
 from earmark.gateway import Gateway
 from earmark.store.sqlite import SqliteStore
@@ -22,12 +22,19 @@ _log = logging.getLogger("earmark")
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
     parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument(
+        "--log-format",
+        choices=LOG_FORMATS,
+        default="text",
+        help="the log's lines: text, or json objects (default: text)",
+    )
+    add_passphrase_file(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Run the gateway; SIGTERM and SIGINT end it cleanly.  The log goes to stderr."""
     farm = farm_of(args)
-    logs = _to_stderr(logging.DEBUG if args.verbose else logging.INFO)
+    logs = _to_stderr(logging.DEBUG if args.verbose else logging.INFO, LOG_FORMATS[args.log_format]())
     stop = threading.Event()
     before = {number: signal.signal(number, _setting(stop)) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -42,21 +49,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     return 0
 
 
-class _Line(logging.Formatter):
-    """`2026-11-23T19:40:00Z WARNING text`, the text on one line and harmless."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
-        """Return the time in UTC."""
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created))
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = f"{self.formatTime(record)} {record.levelname:7} {clean(record.getMessage())}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _to_stderr(level: int) -> logging.Handler:
+def _to_stderr(level: int, form: logging.Formatter) -> logging.Handler:
     lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(_Line())
+    lines.setFormatter(form)
     _log.addHandler(lines)
     _log.setLevel(level)
     return lines

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from earmark import operator
-from earmark.broker import NODE_USER
+from earmark.access import node_settings
 from earmark.cli.arguments import a_count
 from earmark.cli.farms import farm_of
+from earmark.cli.passphrases import add_passphrase_file
 from earmark.cli.screen import Screen
 from earmark.config import Farm
 from earmark.errors import EarmarkError
-from earmark.gateway import broker_address
 from earmark.log import load_registry
-from earmark.simulation import NodeProcess, find_interpreters, node_settings, open_recording
+from earmark.simulation import NodeProcess, find_interpreters, open_recording
 from earmark.statement import check_name
 from earmark.store.sqlite import SqliteStore
 
@@ -34,6 +34,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
         "--interval", metavar="S", type=a_count, default=10, help="seconds between readings (default: 10)"
     )
     parser.add_argument("--prefix", default="sim", help="names are PREFIX-1, PREFIX-2, … (default: sim)")
+    add_passphrase_file(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
@@ -45,8 +46,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     for place, sensor in enumerate(sensors):
         name = check_name(f"{args.prefix}-{place + 1}")
         node = NodeProcess(farm.folder / "nodes" / name, interpreters[place % len(interpreters)])
-        common = node_settings(farm.config.farm.site, farm.signer("gateway").did, _broker(farm), [sensor])
-        node.configure(common | {"interval_s": args.interval, "exit_when_done": bool(args.replay)})
+        common = node_settings(farm, name, node.key(), is_here=True)
+        own = {"sensors": [sensor], "interval_s": args.interval, "exit_when_done": bool(args.replay)}
+        node.configure(common | own)
         _enrol(farm, node)
         nodes.append(node)
     for node in nodes:
@@ -67,16 +69,6 @@ def _sensors(args: argparse.Namespace) -> list[dict[str, Any]]:
     if args.thermal:
         return [{"driver": "thermal"}]
     return [{"driver": "modelled", "seed": seed} for seed in range(1, args.count + 1)]
-
-
-def _broker(farm: Farm) -> dict[str, Any]:
-    host, port, authority = broker_address(farm)
-    broker: dict[str, Any] = {"host": host, "port": port}
-    if farm.config.broker.embedded or farm.config.broker.user:
-        broker |= {"user": NODE_USER, "password": farm.passwords()[NODE_USER]}
-    if authority:
-        broker["tls"] = {"ca": str(authority)}
-    return broker
 
 
 def _enrol(farm: Farm, node: NodeProcess) -> None:

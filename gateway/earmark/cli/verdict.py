@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 
 from earmark import cose
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN
@@ -35,8 +36,8 @@ _TIMES = 7
 """From this step on a check that finds no fault may still have proven nothing."""
 
 _METHODS = {
-    "modelled": "MODELLED: {} computed, not measured. The signer says so itself.",
-    "replayed": "REPLAYED: {} read from a recording, not measured then. The signer says so itself.",
+    "modelled": "MODELLED: the readings of {} are computed, not measured. The signer says so itself.",
+    "replayed": "REPLAYED: the readings of {} come from a recording, not measured then. The signer says so itself.",
 }
 
 
@@ -102,14 +103,14 @@ def _say_signers(report: Report, screen: Screen) -> None:
     screen.heading("Signed by")
     subjects: dict[bytes, list[Subject]] = {}
     for subject in report.subjects:
-        subjects.setdefault(subject.statement.key, []).append(subject)
+        subjects.setdefault(subject.claims.key, []).append(subject)
     for key, those in list(subjects.items())[:MOST_SIGNERS]:
         signer = those[0].signer
         screen.say(f"{signer.name if signer else 'the operator'}, {count(len(those), 'statement')}", indent=2)
         screen.copyable(cose.did(key), indent=4)
         if signer:
             screen.say(_enrolment(signer), indent=4)
-        for clock in sorted({_clock(subject) for subject in those}):
+        for clock in sorted({_clock(*subject.claims.clock) for subject in those}):
             screen.say(clock, indent=4)
     if len(subjects) > MOST_SIGNERS:
         screen.say(f"and {len(subjects) - MOST_SIGNERS:,} more signers; --json has all", indent=2)
@@ -122,27 +123,27 @@ def _enrolment(signer: Enrolment) -> str:
     return f"{text}; REVOKED at leaf {signer.revoked_at}, after these: {signer.reason}"
 
 
-def _clock(subject: Subject) -> str:
-    clock = subject.statement.clock
-    if clock.source == 0:
+def _clock(number: int, error_s: int) -> str:
+    if number == 0:
         return "its own clock was not set, so its times are unknown"
     source = {1: "kept over a sleep or by a battery", 4: "set by its host system"}
-    how = source.get(clock.source, f"set by {CLOCK_SOURCES[clock.source]}")
-    return f"its own clock was {how}; it states an error of at most {clock.error_s} s"
+    how = source.get(number, f"set by {CLOCK_SOURCES[number]}")
+    return f"its own clock was {how}; it states an error of at most {error_s} s"
 
 
 def _say_statements(report: Report, most: int | None, screen: Screen) -> None:
-    rows = list(_readings(report))
-    if rows:
+    said = [subject for subject in report.subjects if subject.claims.method is not None]
+    if said:
         screen.heading("Readings")
         for method, text in _METHODS.items():
-            number = sum(row[-1] == method.upper() for row in rows)
+            number = sum(subject.method == method for subject in said)
             if number:
-                screen.say(text.format(count(number, "reading is", "readings are")), indent=2, style="yellow")
+                screen.say(text.format(count(number, "statement")), indent=2, style="yellow")
+        rows = list(islice(_readings(said), most and most + 1))
         screen.table(("leaf", "taken at (UTC)", "reading", "value", "unit", ""), rows[:most], right=(0, 3))
         if most and len(rows) > most:
-            screen.say(f"… and {count(len(rows) - most, 'more reading', 'more readings')}; --all shows all", indent=2)
-    others = [subject for subject in report.subjects if subject.statement.body is not None]
+            screen.say(f"… and more, of {count(len(said), 'statement')} in all; --all shows all", indent=2)
+    others = [subject for subject in report.subjects if subject.claims.method is None]
     if others:
         screen.heading("Other statements")
         for subject in others[:most]:
@@ -151,8 +152,8 @@ def _say_statements(report: Report, most: int | None, screen: Screen) -> None:
             screen.say(f"… and {len(others) - most:,} more; --all shows all", indent=2)
 
 
-def _readings(report: Report) -> Iterator[tuple[str, ...]]:
-    for subject in report.subjects:
+def _readings(subjects: list[Subject]) -> Iterator[tuple[str, ...]]:
+    for subject in subjects:
         method = subject.method if subject.method == "measured" else subject.method.upper()
         for reading in subject.statement.readings:
             taken = utc(reading.taken_at_s).removesuffix(" UTC") if reading.taken_at_s else "not known"

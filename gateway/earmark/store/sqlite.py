@@ -1,14 +1,14 @@
 """The SQLite store: one file, write-ahead log, synchronous=FULL."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
 from earmark.errors import ConfigError, CorruptLog, StoreError
-from earmark.store import AnchorRow, Chain, Quarantined, SealedBlock
+from earmark.store import AnchorRow, Chain, Entry, Quarantined, SealedBlock
 
 VERSION = 1
 BUSY_S = 30.0
@@ -123,12 +123,12 @@ class SqliteStore:
             return self._db.execute(sql, values).fetchone()
 
     def faults(self) -> list[str]:
-        """Return what is wrong with the file itself: a table or index that is not ours, a page, a value's type."""
+        """Return what is wrong with the file itself: a table that is not ours, an index that does not fit its table."""
         schema = self._rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
         ours = {statement.strip() for statement in _SCHEMA.split(";")} - {""}
         if {sql for (sql,) in schema} != ours:
             return ["its tables are not the ones that Earmark makes"]
-        return [said for (said,) in self._rows("PRAGMA quick_check(20)") if said != "ok"]
+        return [said for (said,) in self._rows("PRAGMA integrity_check(20)") if said != "ok"]
 
     # the log
 
@@ -137,9 +137,9 @@ class SqliteStore:
         row = self._one("SELECT max(idx) FROM entries")
         return 0 if row[0] is None else int(row[0]) + 1
 
-    def add_entry(self, index: int, chain: int, seq: int, received_at_ms: int, raw: bytes) -> None:
-        """Add the statement at the next leaf."""
-        self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", (index, chain, seq, received_at_ms, raw))
+    def add_entries(self, rows: Sequence[Entry]) -> None:
+        """Add the statements of the next leaves."""
+        self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?)", rows)
 
     def statement(self, index: int) -> bytes:
         """Return the statement at a leaf; `CorruptLog` where there is none."""
@@ -152,6 +152,12 @@ class SqliteStore:
         """Give (index, received_at_ms, statement) of leaves start … stop−1, in order."""
         sql = "SELECT idx, received_at_ms, statement FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
         yield from self._rows(sql, start, stop)
+
+    def leaves(self, start: int, stop: int) -> Iterator[tuple[int, tuple[int, int], bytes]]:
+        """Give (index, (chain's id, seq), statement) of leaves start … stop−1, in order."""
+        sql = "SELECT idx, chain, seq, statement FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
+        for index, chain, seq, statement in self._rows(sql, start, stop):
+            yield index, (chain, seq), statement
 
     def find(self, chain: int, seq: int) -> tuple[int, bytes] | None:
         """Return (index, statement) of a chain's `seq`."""
@@ -181,6 +187,10 @@ class SqliteStore:
         added = self._db.execute("INSERT INTO chains (key, sub) VALUES (?, ?)", (key, sub)).lastrowid
         assert added is not None
         return Chain(added, key, sub, [])
+
+    def lengthen_runs(self, rows: Sequence[tuple[int, int, int]]) -> None:
+        """Set where runs end that are there: (chain, first, last) of each."""
+        self._db.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", rows)
 
     def change_runs(self, chain: int, gone: list[tuple[int, int]], new: tuple[int, int]) -> None:
         """Put one run of a chain in the place of those that are gone."""
@@ -268,9 +278,10 @@ class SqliteStore:
         rows = self._rows(f"{sql} ORDER BY key, seq LIMIT ?", *values, limit)
         return [_quarantined(row) for row in rows]
 
-    def release(self, entry: bytes) -> None:
-        """Take a row out: it is in the log."""
-        self._db.execute("DELETE FROM quarantine WHERE entry = ?", (entry,))
+    def release(self, entries: Sequence[bytes]) -> None:
+        """Take rows out, where there are any: they are in the log."""
+        if self._one("SELECT EXISTS (SELECT 1 FROM quarantine)")[0]:
+            self._db.executemany("DELETE FROM quarantine WHERE entry = ?", [(entry,) for entry in entries])
 
     def quarantine_counts(self) -> dict[str, int]:
         """Return how many rows there are by reason, and under `dropped` how many were let go for want of room."""
