@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 packets as far as a node needs them: QoS 1 both ways, no QoS 2.
+"""MQTT 3.1.1 packets as far as a node needs them: statements out at QoS 1, all else in at QoS 0 or 1.
 
 Writers return whole packets.  `decode` takes one packet of the broker's and raises `PacketError` for everything
 that the standard does not allow here, so that the link closes the connection instead of guessing.
@@ -65,8 +65,8 @@ def publish(topic, payload, packet_id):
 
 
 def subscribe(topics, packet_id):
-    """SUBSCRIBE to all topics at QoS 1."""
-    return _packet(0x82, struct.pack(">H", packet_id) + b"".join(_text(topic) + b"\x01" for topic in topics))
+    """SUBSCRIBE to all topics at QoS 0: an answer that is lost comes again with the statement that is sent again."""
+    return _packet(0x82, struct.pack(">H", packet_id) + b"".join(_text(topic) + b"\x00" for topic in topics))
 
 
 def puback(packet_id):

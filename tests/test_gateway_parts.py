@@ -1,4 +1,4 @@
-"""The gateway's parts at their edges: the link, the public thread, the embedded broker, settings."""
+"""The gateway's parts at their edges: the public thread, the embedded broker, settings."""
 
 import sqlite3
 import threading
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from earmark import broker, operator
-from earmark import gateway as running
+from earmark import public as running
 from earmark.access import node_settings
 from earmark.broker import Broker
 from earmark.config import create_farm, open_farm, parse_config, write_private
 from earmark.errors import ConfigError
-from earmark.gateway import Public
 from earmark.metrics import Metrics
+from earmark.public import Public
 from earmark.store.sqlite import SqliteStore
 from services import CONFIGURATION, Mosquitto, free_port
 

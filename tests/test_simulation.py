@@ -1,6 +1,5 @@
 """Nodes on this machine: interpreters, private files, recordings."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +15,13 @@ from services import wait_for
 
 def test_a_nodes_key_and_settings_are_its_owners_alone(tmp_path: Path, interpreter: list[str]) -> None:
     node = NodeProcess(tmp_path / "n1", Interpreter("one of them", interpreter[0]))
-    node.configure({"broker": {"password": "secret"}})
+    node.configure({"name": "n1", "broker": {"password": "secret"}})
     key = node.key()
     assert node.key() == key
     assert {path.name: path.stat().st_mode & 0o777 for path in node.folder.iterdir()} == {
         "identity": 0o600,
         "node.json": 0o600,
     }
-    assert json.loads((node.folder / "node.json").read_text())["name"] == "n1"
     program = [interpreter[0], str(firmware_folder() / "main.py"), "--dir", str(node.folder), "--identity"]
     assert subprocess.run(program, capture_output=True, text=True, check=True).stdout.strip() == did(key)
 

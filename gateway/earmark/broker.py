@@ -48,7 +48,7 @@ class Broker:
         users: Callable[[], Mapping[str, str]],
         *,
         tls: tuple[Path, Path] | None = None,
-        max_connections: int = 1000,
+        max_connections: int = 4096,
     ) -> None:
         """`users` gives the passwords by user as they are now; the configuration that holds them is private (0600).
         With `tls`, the files of certificate and key, nothing else is spoken.
@@ -176,7 +176,12 @@ def _settings(
         "listen": "127.0.0.1:-1",
         "max_payload": MAX_MESSAGE,
         "max_connections": max_connections,
-        "jetstream": {"store_dir": str(folder / "streams"), "max_file_store": 1 << 30, "max_memory_store": 1 << 26},
+        "jetstream": {
+            "store_dir": str(folder / "streams"),
+            "max_file_store": 1 << 30,
+            "max_memory_store": 1 << 26,
+            "limits": {"default_max_consumers": 2 * max_connections},  # a node that subscribes is one
+        },
         "mqtt": mqtt,
         # Whoever tries what he may not makes a line there: it must not fill the disk.
         "log_file": str(folder / "nats.log"),

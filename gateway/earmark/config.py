@@ -57,7 +57,7 @@ class BrokerSettings:
     certificate: str = _setting("", "PEM file of a certificate of your own for it, with its chain, for `name`")
     key: str = _setting("", "PEM file of that certificate's private key")
     name: str = _setting("", "host name in that certificate: nodes and this machine reach the broker by it")
-    max_connections: int = _setting(1000, "most connections to the embedded broker at a time", "connections")
+    max_connections: int = _setting(4096, "most connections to the embedded broker at a time", "connections")
     url: str = _setting("", "another broker: mqtt://host:port, or mqtts://host:port with TLS")
     user: str = _setting("", "user there; its password is `gateway` in keys/broker.json")
     authority: str = _setting(

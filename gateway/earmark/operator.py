@@ -13,6 +13,7 @@ from earmark.config import Farm
 from earmark.errors import ConfigError, EarmarkError, FutureTime, MissingPredecessor
 from earmark.highwater import HighWater
 from earmark.log import Log, load_registry
+from earmark.process import clock_ms
 from earmark.rights import GATEWAY_USER
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
@@ -91,7 +92,7 @@ def _say(farm: Farm, body: dict[int, object]) -> int:
 
 def _admit(farm: Farm, store: Store, operator: bytes) -> None:
     ahead_s, gateway = farm.config.ingest.max_ahead_s, farm.signer("gateway")
-    log = Log(store, operator, gateway, lambda: time.time_ns() // 1_000_000, ahead_s)
+    log = Log(store, operator, gateway, clock_ms, ahead_s)
     HighWater(store, farm.high_water, origin(farm.config.farm.site, gateway.key), gateway.key).check()
     log.take_submissions()
     log.retry()

@@ -1,4 +1,4 @@
-"""Child processes that do not outlive us, and the service manager that we may be a child of."""
+"""This process in its machine: the clock, child processes that do not outlive us, the service manager above us."""
 
 import contextlib
 import os
@@ -6,6 +6,11 @@ import shutil
 import socket
 import time
 from collections.abc import Sequence
+
+
+def clock_ms() -> int:
+    """Return Unix milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def bound_to_us(command: Sequence[str]) -> list[str]:

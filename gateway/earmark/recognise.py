@@ -14,7 +14,7 @@ from itertools import product
 
 from earmark import cbor, cose
 from earmark.errors import EncodingError
-from earmark.statement import MAX_SIZE, READINGS, Claims
+from earmark.statement import READINGS, Claims
 
 MOST_RECORDS = 32
 KEPT_SIGNERS = 16_384
@@ -94,7 +94,7 @@ def _signer(did: bytes, kid: bytes, sub: bytes) -> tuple[bytes, str, bytes] | No
 def recognise(raw: bytes) -> tuple[Claims, bytes] | None:
     """Return a statement's claims, and what its last 64 bytes sign; None where `decode` has to judge."""
     found = _STATEMENT.match(raw)
-    if found is None or len(raw) > MAX_SIZE:
+    if found is None:
         return None
     did, kid, sub, iat, beacon, seq, prev, source, error_s, method, head, count = found.group(*_CLAIMS)
     end, start = found.end("protected"), found.start("count")

@@ -7,6 +7,7 @@ bytes) and a marshalled list: of messages one way, of verdicts the other.
 import marshal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from earmark import errors
@@ -81,7 +82,7 @@ def frame(content: bytes) -> bytes:
 
 
 def _serve(connection: socket.socket) -> None:
-    with connection, connection.makefile("rb") as incoming:
+    with suppress(ConnectionError), connection, connection.makefile("rb") as incoming:  # whoever asked may be gone
         while head := incoming.read(4):
             batch: list[bytes] = marshal.loads(incoming.read(int.from_bytes(head, "big")))  # noqa: S302 - our parent's
             connection.sendall(frame(pack([examine(raw) for raw in batch])))

@@ -105,7 +105,7 @@ class Node:
         hello = text("MQTT") + b"\x04\xc2\x00\x00" + text(f"earmark-{SITE}-{name}") + text(user[0]) + text(user[1])
         self._ask(packet(0x10, hello), b"\x20\x02\x00\x00")
         topic = f"earmark/v1/{SITE}/{name}/down"
-        self._ask(packet(0x82, b"\x00\x01" + text(topic) + b"\x01"), b"\x90\x03\x00\x01\x01")
+        self._ask(packet(0x82, b"\x00\x01" + text(topic) + b"\x00"), b"\x90\x03\x00\x01\x00")
 
     def _ask(self, question: bytes, answer: bytes) -> None:
         self.socket.sendall(question)
@@ -114,7 +114,7 @@ class Node:
             raise RuntimeError(f"{self._name}: the broker answered {came.hex() or 'nothing'}, not {answer.hex()}")
 
     def receive(self) -> None:
-        """Take in what came: PUBACKs are counted, the gateway's acknowledgements counted and acknowledged."""
+        """Take in what came: PUBACKs are counted, the gateway's acknowledgements counted."""
         came = self._rest + self.socket.recv(65_536, socket.MSG_DONTWAIT)
         count = len(came) // 4
         if count * 4 == len(came) and came[::4] == b"@" * count:
@@ -134,11 +134,10 @@ class Node:
         self._rest = came[at:]
 
     def _answer(self, came: bytes, body: int, end: int) -> None:
-        """Keep the newest message of the gateway; it comes at QoS 1."""
+        """Keep the newest message of the gateway; it comes at QoS 0."""
         place = body + 2 + int.from_bytes(came[body : body + 2], "big")
         self.answers += 1
-        self.answer = came[place + 2 : end]
-        self.socket.sendall(b"\x40\x02" + came[place : place + 2])
+        self.answer = came[place:end]
 
 
 def next_packet(came: bytes, at: int) -> tuple[int, int] | None:

@@ -51,7 +51,7 @@ class Writing(unittest.TestCase):
 
     def test_publish_and_subscribe(self):
         self.assertEqual(packets.publish("t", b"xy", 258), b"\x32\x07\x00\x01t\x01\x02xy")
-        self.assertEqual(packets.subscribe(["a", "b"], 1), b"\x82\x0a\x00\x01\x00\x01a\x01\x00\x01b\x01")
+        self.assertEqual(packets.subscribe(["a", "b"], 1), b"\x82\x0a\x00\x01\x00\x01a\x00\x00\x01b\x00")
         self.assertEqual(packets.puback(3), b"\x40\x02\x00\x03")
 
     def test_lengths(self):

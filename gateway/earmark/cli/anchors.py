@@ -1,7 +1,6 @@
 """`earmark anchor status` and `now`."""
 
 import argparse
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from earmark.config import DEVELOPMENT, AnchorSettings, Farm
 from earmark.errors import ConfigError, EarmarkError
 from earmark.evidence import EVM, check_evm
 from earmark.export import iso, iso_ms
+from earmark.process import clock_ms
 from earmark.store import FINAL, AnchorRow, SealedBlock, Store
 from earmark.store.sqlite import SqliteStore
 
@@ -65,7 +65,7 @@ def _chain(settings: AnchorSettings) -> str:
 
 
 def _status(farm: Farm, screen: Screen) -> int:
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock_ms()
     with reading(farm) as store:
         targets = [_describe(state, store, now_ms) for state in _targets(farm, store)]
         newest, size = store.newest_block(), store.size()
@@ -167,7 +167,7 @@ def _now(farm: Farm, screen: Screen) -> int:
             raise EarmarkError(
                 "no block is sealed yet: start the gateway with `earmark run`, it seals one within seconds"
             )
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock_ms()
         planned = [(_chain(anchor), plan(store, _chain(anchor), EVM, now_ms)) for anchor in farm.config.anchor]
         rows = {name: store.anchor_rows(name) for name, _ in planned}
     finally:

@@ -23,10 +23,10 @@ from earmark.access import node_settings
 from earmark.cli.screen import Screen
 from earmark.config import create_farm
 from earmark.errors import EarmarkError
-from earmark.gateway import open_devchain
 from earmark.process import bound_to_us
 from earmark.proof import check
 from earmark.prover import choose_block, prove
+from earmark.public import open_devchain
 from earmark.report import Report
 from earmark.simulation import NodeProcess, Recording, find_interpreters, open_recording
 from earmark.statement import METHODS, decode

@@ -17,6 +17,7 @@ from earmark.cli.words import count, span
 from earmark.config import Farm
 from earmark.errors import ConfigError, CorruptLog, EarmarkError, ProofError
 from earmark.log import load_registry
+from earmark.process import clock_ms
 from earmark.proof import MAGIC, MAX_STATEMENTS, check
 from earmark.prover import NotSealed, choose_block, prove
 from earmark.report import Report
@@ -136,7 +137,7 @@ def _why_no_anchor(farm: Farm, store: Store) -> str:
     if not rows:
         return "the gateway plans the next one when it is due (`earmark anchor now`: at once)"
     row = rows[-1]
-    late = any(is_overdue(row, round(anchor.overdue_s), time.time_ns() // 1_000_000) for anchor in farm.config.anchor)
+    late = any(is_overdue(row, round(anchor.overdue_s), clock_ms()) for anchor in farm.config.anchor)
     reason = f": {row.reason}" if row.reason else ""
     return f"the anchor of block {row.height} on {row.target} is {row.state}{', overdue' if late else ''}{reason}"
 

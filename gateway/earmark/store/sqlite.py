@@ -87,8 +87,9 @@ class SqliteStore:
             self.size()  # the first read fixes the moment
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file.  What was committed is on disk already, so that a failure loses nothing."""
+        with suppress(sqlite3.Error):
+            self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
