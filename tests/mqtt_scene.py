@@ -1,17 +1,14 @@
-"""Both ends of the gateway's MQTT connection: a link with what it received, a real Mosquitto, and brokers that are none."""
+"""Both ends of the gateway's MQTT connection: a link and what it received, a real Mosquitto, brokers that are none."""
 
 import asyncio
-import gc
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import paho.mqtt.client as paho
-import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from earmark import mqtt
 from earmark.mqtt import Endpoint, Link, Message
 from services import Mosquitto, free_port, wait_for
 
@@ -41,25 +38,6 @@ class Broker(Mosquitto):
     def restart(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.end(number)
         self.start()
-
-
-@pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Broker]:
-    made = Broker(tmp_path / "mosquitto", free_port())
-    made.start()
-    yield made
-    made.kill()
-
-
-@pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mqtt, "RECONNECT_S", (0.05, 0.2))
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_open() -> Iterator[None]:
-    yield
-    gc.collect()  # what was not closed warns, and a warning fails
 
 
 class Held:

@@ -10,21 +10,22 @@ import pytest
 
 from earmark import mqtt
 from earmark.certificates import authority_file, broker_certificate, found_authority
-from mqtt_scene import (  # noqa: F401 - fixtures among them
+from mqtt_scene import (
     CONNACK,
     SUBACK,
+    TOPIC,
     Broker,
     Held,
     Peer,
-    mosquitto,
-    nothing_is_left_open,
     pretending,
     publish,
     running,
-    soon,
     until,
 )
 from services import free_port, make_farm
+
+pytest_plugins = ["mqtt_fixtures"]
+pytestmark = pytest.mark.usefixtures("impatient")
 
 RIGHT, WRONG = {"user": "gateway", "password": "right"}, {"user": "gateway", "password": "wrong"}
 

@@ -10,20 +10,20 @@ import pytest
 from earmark import intake, mqtt
 from earmark.intake import HIGH, OVERHEAD, Intake, Verified, Verifiers
 from earmark.mqtt import CHUNK, Endpoint, Link, Message
-from mqtt_scene import (  # noqa: F401 - fixtures among them
+from mqtt_scene import (
     CONNACK,
     TOPICS,
     WAIT_S,
     Broker,
     Held,
-    mosquitto,
-    nothing_is_left_open,
     pretending,
     publish,
     running,
-    soon,
     until,
 )
+
+pytest_plugins = ["mqtt_fixtures"]
+pytestmark = pytest.mark.usefixtures("impatient")
 
 # brokers that are ill
 

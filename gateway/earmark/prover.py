@@ -6,7 +6,8 @@ from earmark import cbor, merkle
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN
 from earmark.errors import EarmarkError
 from earmark.proof import Proof
-from earmark.statement import REGISTRY, decode
+from earmark.recognise import claims_of
+from earmark.statement import REGISTRY
 from earmark.store import AnchorRow, SealedBlock, Store
 from earmark.tiles import TileTree
 
@@ -28,7 +29,7 @@ def prove(store: Store, operator: bytes, indexes: Sequence[int]) -> Proof:
     tree = TileTree(store.size(), store.tile)
     found = {}
     for index in indexes:
-        nonce = decode(statements[index]).beacon
+        nonce = claims_of(statements[index]).beacon
         kept = store.beacon(nonce) if nonce else None
         if kept:
             found[kept[0]] = tuple(cbor.decode(kept[1]))

@@ -14,7 +14,7 @@ from itertools import product
 
 from earmark import cbor, cose
 from earmark.errors import EncodingError
-from earmark.statement import READINGS, Claims
+from earmark.statement import READINGS, Claims, decode
 
 MOST_RECORDS = 32
 KEPT_SIGNERS = 16_384
@@ -109,6 +109,12 @@ def recognise(raw: bytes) -> tuple[Claims, bytes] | None:
     said = READINGS, method[0], beacon, (source[0], _uint(error_s))
     claims = Claims(signer[0], signer[1], _uint(iat), _uint(seq), prev, entry, *said)
     return claims, _SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : tail]
+
+
+def claims_of(raw: bytes) -> Claims:
+    """Return a statement's claims, recognised or decoded, without verifying it; `EncodingError` where it is none."""
+    found = recognise(raw)
+    return found[0] if found else decode(raw).claims
 
 
 def _uint(encoded: bytes) -> int:

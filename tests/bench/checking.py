@@ -13,8 +13,9 @@ from typing import Any
 from bench import farms
 from bench.bound import Bound
 from earmark.config import Farm
-from earmark.log import Arrival, Log, receive
+from earmark.log import Log
 from earmark.store.sqlite import SqliteStore
+from earmark.verifier import Arrival, receive
 
 NODES = 100
 BATCH = 1000

@@ -28,16 +28,18 @@ class Beacons:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._good: set[bytes] = set()
+        self._absent: set[bytes] = set()
 
     def fault(self, nonce: bytes, is_ours: bool) -> str:
         """Say what is wrong with the kept beacon of a nonce (§6), or nothing.
 
         A node may carry one that this gateway never published; a header may not (`is_ours`).
         """
-        if nonce in self._good:
+        if nonce in self._good or (nonce in self._absent and not is_ours):
             return ""
         kept = self._store.beacon(nonce)
         if kept is None:
+            self._remember(self._absent, nonce)
             return "has a beacon that the store has not" if is_ours else ""
         try:
             fits = beacon.nonce(kept[0]) == nonce and _evidence_fits(*kept)
@@ -45,10 +47,14 @@ class Beacons:
             return f"has a beacon whose evidence does not check: {error}"
         if not fits:
             return "has a beacon that the store keeps in other bytes, or with other evidence"
-        if len(self._good) == _MOST_REMEMBERED:
-            self._good.clear()
-        self._good.add(nonce)
+        self._remember(self._good, nonce)
         return ""
+
+    @staticmethod
+    def _remember(seen: set[bytes], nonce: bytes) -> None:
+        if len(seen) == _MOST_REMEMBERED:
+            seen.clear()
+        seen.add(nonce)
 
 
 def _evidence_fits(message: bytes, headers: bytes) -> bool:

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         from earmark.cli.verdict import tell
 
         tell(report, args, screen)
-    screen.document(describe_report(report))
+    else:
+        screen.document(describe_report(report))
     return 0
 
 
