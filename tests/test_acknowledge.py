@@ -52,6 +52,15 @@ def test_refused_ones_are_told_and_strangers_are_not_answered(bench: Bench) -> N
     assert answers(bench, acknowledger, stranger.read(), b"junk", forged[:-1] + b"\0", at_ms=1) == []
 
 
+def test_one_key_under_many_names_is_remembered_once(bench: Bench) -> None:
+    node = bench.enrol(3, "n1")
+    acknowledger = Acknowledger(bench.log, bench.gateway, interval_ms=100)
+    for number in range(50):
+        [answer] = answers(bench, acknowledger, node.read(sub=f"other-{number}"), at_ms=1000 * number)
+        assert answer.refused == ((number + 1, "WrongSubject"),)
+    assert list(acknowledger._answered_at_ms) == [node.key]
+
+
 def test_many_runs_are_told_in_parts(bench: Bench) -> None:
     node = bench.enrol(3, "n1")
     raws = [node.read(value) for value in range(81)]

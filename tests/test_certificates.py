@@ -104,6 +104,14 @@ def test_a_file_that_holds_no_key_is_refused_by_name(farm: Farm) -> None:
         broker_certificate(farm)
 
 
+def test_a_key_that_is_not_the_authoritys_is_refused_by_name(farm: Farm, tmp_path: Path) -> None:
+    other = make_farm(tmp_path / "other", 1883, tls=True)
+    broker_certificate(farm).unlink()
+    farm.key_file("authority").write_bytes(other.key_file("authority").read_bytes())
+    with pytest.raises(ConfigError, match=r"authority\.key is not the key of .*authority\.pem"):
+        broker_certificate(farm)
+
+
 def test_python_takes_it_in_its_strictest_mode(farm: Farm) -> None:
     context = ssl.create_default_context(cafile=str(authority_file(farm)))
     context.verify_flags |= ssl.VERIFY_X509_STRICT

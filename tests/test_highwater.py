@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from earmark.cose import key_of
 from earmark.errors import ConfigError, CorruptLog, StoreError
 from earmark.gateway import Gateway
 from earmark.highwater import BrokerMemory, HighWater
-from earmark.mqtt import Endpoint
+from earmark.mqtt import Endpoint, Message
 from earmark.store import SealedBlock
 from earmark.store.sqlite import SqliteStore
 from farm import Bench, Signing, new_store
@@ -317,6 +318,75 @@ def test_a_broker_that_keeps_nothing_for_us_is_named(
         broker.stop()
     assert not memory.has_answered
 
+
+def test_a_checkpoint_is_not_lost_by_a_store_that_fails_meanwhile(
+    marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = BrokerMemory(Endpoint("127.0.0.1", 1), "session", "topic", old := marked.mark("one"))
+    memory._take([Message("topic", marked.blocks[1].checkpoint, 1, 1, 0), Message("topic", memory._token, 2, 1, 0)])
+
+    def fail(_: int) -> None:
+        raise StoreError("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(old._store, "block", fail)
+        with pytest.raises(StoreError):
+            memory.listen()
+    assert not memory.has_answered
+    with pytest.raises(CorruptLog, match="the broker has this gateway's own checkpoint of block 1"):
+        memory.listen()
+    assert not memory.has_answered
+
+
+def test_what_a_node_or_the_broker_showed_is_known_at_the_next_start(marked: Marked) -> None:
+    """A service manager starts a gateway again at once; the node that told it may be asleep then."""
+    old = marked.mark("one")
+    old.keep(marked.blocks[0])
+    old.check()
+    with pytest.raises(CorruptLog):
+        old.hears(marked.blocks[1].checkpoint, "earmark/v1/home/n1/up")
+    with pytest.raises(CorruptLog, match=r"earmark\.checkpoint, written .* checkpoint of block 1"):
+        marked.mark("one").check()
+    marked.mark("two").check()  # the newer copy is taken back as it is
+
+
+def test_nothing_is_sealed_before_the_broker_said_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mosquitto: Mosquitto
+) -> None:
+    """A copy made between two blocks would sign a second history with what it has, and anchor it."""
+    monkeypatch.setattr(running, "ASK_S", 0.3)
+    farm = make_farm(tmp_path / "farm", mosquitto._port, embedded=False)
+    operator.enrol(farm, Signing(3, "n1").key, "n1")
+    mosquitto.stop()
+    stop = threading.Event()
+    thread = threading.Thread(target=lambda: Gateway(farm).run(stop), daemon=True)
+    thread.start()
+    try:
+        operator.enrol(farm, Signing(5, "n5").key, "n5")  # it runs, and takes what comes without a broker
+        time.sleep(4 * farm.config.log.seal_every_s)
+        assert newest(farm) is None
+        assert not farm.high_water.exists()
+        mosquitto.start()
+        sealed(farm)
+    finally:
+        stop.set()
+        thread.join(30)
+    assert farm.high_water.exists()
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_the_embedded_broker_listens_on_ipv6(tmp_path: Path, host: str) -> None:
+    port = free_port()
+    broker = Broker(tmp_path / "broker", "home", host, port, lambda: {"n1": "secret"})
+    broker.start()
+    try:
+        with socket.create_connection(("::1", port), timeout=5):
+            pass
+    finally:
+        broker.stop()
+
+
+# one writer
 
 # one writer
 

@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -224,6 +226,18 @@ async def test_a_hung_verifier_is_replaced(verifiers: Verifiers, monkeypatch: py
     assert any(not child.is_running() for child in stopped)
 
 
+async def test_a_stall_of_our_own_blames_no_verifier(verifiers: Verifiers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a disk that the writer waited for: the answers are there, and nobody had read them."""
+    monkeypatch.setattr(intake, "HANG_S", 1.0)
+    raws = statements(20)
+    way = Way(verifiers)
+    way.intake.take(messages(raws))
+    await asyncio.sleep(0)
+    time.sleep(1.2)
+    assert_verdicts(await way.collect(len(raws)), raws)
+    assert verifiers.restarts == 0
+
+
 async def test_a_poison_is_found_and_the_others_are_verified(hooked: Path, verifiers: Verifiers) -> None:
     raws = statements(64)
     raws[37] = POISON
@@ -361,6 +375,44 @@ async def test_nothing_is_left_after_the_end(hooked: Path, is_busy: bool) -> Non
     assert not children()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_what_comes_while_the_gateway_ends_starts_no_verifier_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker may take its time over the end of one connection while the other still brings messages."""
+    made = Gateway(make_farm(tmp_path / "farm", free_port(), embedded=False))
+    stop, launched = threading.Event(), list[bool]()
+
+    async def ends_slowly() -> None:
+        try:
+            await asyncio.sleep(WAIT_S)
+        finally:
+            await asyncio.sleep(0.2)
+
+    async def brings_messages() -> None:
+        while True:
+            made._intake.take(messages([b"junk"]))
+            await asyncio.sleep(0.01)
+
+    async def opens() -> intake._Process:
+        launched.append(stop.is_set())
+        return await real()
+
+    real = intake._open
+    monkeypatch.setattr(intake, "_open", opens)
+    monkeypatch.setattr(made._memory, "has_answered", True)
+    monkeypatch.setattr(made._memory.link, "run", ends_slowly)
+    monkeypatch.setattr(made._link, "run", brings_messages)
+    serving = asyncio.create_task(made._serve(stop))
+    await until(lambda: made._metrics.turned_s is not None)
+    stop.set()
+    async with asyncio.timeout(WAIT_S):
+        await serving
+    made._public.stop()
+    made._store.close()
+    assert launched == [False] * made._verifiers.count
+    assert not children()
 
 
 async def test_a_verifier_ends_by_itself_when_its_gateway_is_gone(verifiers: Verifiers) -> None:

@@ -174,6 +174,43 @@ def test_replacing_follows_a_link_and_keeps_the_owner(tmp_path: Path) -> None:
         assert (target.stat().st_uid, target.stat().st_gid) == (12_345, 12_346)
 
 
+def test_an_owner_that_is_ours_takes_no_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below packaging/earmark.service a `chown` of any kind fails, even one that changes nothing."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for call in ("chown", "fchown", "lchown"):
+        monkeypatch.setattr(os, call, fail)
+    keys.replace_private(tmp_path / "earmark.checkpoint", "one")
+    keys.replace_private(tmp_path / "earmark.checkpoint", "two")
+    assert (tmp_path / "earmark.checkpoint").read_text() == "two"
+
+
+def test_a_link_that_another_put_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    """Root writes into folders of the gateway's and Mosquitto's users."""
+    victim = private(tmp_path / "victim", "as it was")
+    (tmp_path / "passwords.part").symlink_to(victim)
+    keys.replace_private(tmp_path / "passwords", "n1:hash")
+    assert (victim.read_text(), (tmp_path / "passwords").read_text()) == ("as it was", "n1:hash")
+    assert not (tmp_path / "passwords").is_symlink()
+
+
+def test_all_that_a_farm_begins_with_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[str] = set()
+    sync = os.fsync
+
+    def note(number: int) -> None:
+        synced.add(Path(os.readlink(f"/proc/self/fd/{number}")).name.removesuffix(".part"))
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    made = config.create_farm(tmp_path / "farm", '[farm]\nsite = "home"\n')
+    assert {path.name for path in made.folder.rglob("*") if path.is_file()} <= synced
+
+
+# the commands
+
 # the commands
 
 

@@ -26,7 +26,7 @@ class Acknowledger:
         self._gateway = gateway
         self._interval_ms = interval_ms
         self._pending: dict[Signer, _Pending] = {}
-        self._answered_at_ms: dict[Signer, int] = {}
+        self._answered_at_ms: dict[bytes, int] = {}  # by key: one may sign under any number of names
         self._due: list[tuple[int, Signer]] = []
 
     def note(self, outcomes: list[Outcome]) -> None:
@@ -49,7 +49,7 @@ class Acknowledger:
         if self._log.registry.node(key) is None:
             return None
         pending = self._pending[key, sub] = _Pending()
-        due_ms = self._answered_at_ms.get((key, sub), -self._interval_ms) + self._interval_ms
+        due_ms = self._answered_at_ms.get(key, -self._interval_ms) + self._interval_ms
         heappush(self._due, (due_ms, (key, sub)))
         return pending
 
@@ -58,7 +58,7 @@ class Acknowledger:
         answers = []
         while self._due and self._due[0][0] <= now_ms:
             _, signer = heappop(self._due)
-            self._answered_at_ms[signer] = now_ms
+            self._answered_at_ms[signer[0]] = now_ms
             answers += [(signer[1], payload) for payload in self._sign(signer, self._pending.pop(signer))]
         return answers
 

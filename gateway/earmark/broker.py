@@ -168,7 +168,8 @@ def find_server() -> str:
 def _settings(
     folder: Path, site: str, host: str, port: int, tls: tuple[Path, Path] | None, max_connections: int
 ) -> dict[str, Any]:
-    mqtt: dict[str, Any] = {"listen": f"{host}:{port}", "ack_wait": "30s", "max_ack_pending": MAX_IN_FLIGHT}
+    at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    mqtt: dict[str, Any] = {"listen": at, "ack_wait": "30s", "max_ack_pending": MAX_IN_FLIGHT}
     if tls:
         mqtt["tls"] = {"cert_file": str(tls[0].resolve()), "key_file": str(tls[1].resolve()), "timeout": HELLO_S}
     return {

@@ -101,6 +101,10 @@ def issue(farm: Farm, names: Iterable[str]) -> str:
     """Return a new private key and its certificate by the farm's authority for these host names and addresses, PEM."""
     authority = x509.load_pem_x509_certificate(authority_file(farm).read_bytes())
     signer = _stored_key(farm.key_file("authority"))
+    if signer.public_key() != authority.public_key():
+        raise ConfigError(
+            f"{farm.key_file('authority')} is not the key of {authority_file(farm)}: put back the one made with it"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     draft = _draft(_name("Earmark broker"), authority.subject, key.public_key(), datetime.now(UTC) + LIFETIME)
     draft = draft.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

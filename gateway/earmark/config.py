@@ -332,7 +332,7 @@ def create_farm(folder: Path, text: str) -> Farm:
     own = {GATEWAY_USER: secrets.token_urlsafe(18), NODES_SECRET: secrets.token_urlsafe(32)}
     write_private(private / "broker.json", json.dumps(own))
     farm = Farm(folder, config)
-    (folder / "operator.did").write_text(farm.signer("operator").did + "\n")
+    keys.replace_private(folder / "operator.did", farm.signer("operator").did + "\n")
     write_private(folder / "earmark.toml", text)
     return farm
 

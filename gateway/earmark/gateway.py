@@ -118,12 +118,14 @@ class Gateway:
                     _log.error("nothing is acknowledged until the store takes writes again: %s", error)
                     await _unless(stop, RETRY_S)
         finally:
-            self._intake.forget()
-            self._verifiers.stop()
             for link in links:
                 link.cancel()
-                with suppress(asyncio.CancelledError):
-                    await link
+            await asyncio.wait(links)  # until then they bring messages, and those would start verifiers anew
+            self._intake.forget()
+            self._verifiers.stop()
+        for link in links:
+            with suppress(asyncio.CancelledError):
+                await link
         if self._public.failure:
             raise self._public.failure
 
@@ -198,6 +200,9 @@ class Gateway:
             self._broker.launch()
 
     def _seal(self) -> None:
+        """Seal when it is time, once the broker has answered: what an older copy signs would be a second history."""
+        if not self._memory.has_answered:
+            return
         newest = self._log.newest
         unsealed = self._log.size - (newest.size if newest else 0)
         if not unsealed:

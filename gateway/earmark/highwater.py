@@ -8,6 +8,7 @@ shows that the store is an older copy, or one of two that both went on: then not
 import secrets
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from earmark.block import Checkpoint, decode_checkpoint, decode_header
@@ -70,7 +71,18 @@ class HighWater:
         """Say whether a message is a checkpoint of this log, as nodes send it before their statements; `CorruptLog`
         where the store does not hold its block.
         """
-        return payload.startswith(b"earmark/") and self.hold(payload, f"a node, on {topic},")
+        return payload.startswith(b"earmark/") and self.meet(payload, f"a node, on {topic},")
+
+    def meet(self, encoded: bytes, where: str) -> bool:
+        """As `hold`, of what somebody else remembers; what contradicts the store is kept in the file, so that no later
+        start serves before it hears it again.
+        """
+        try:
+            return self.hold(encoded, where)
+        except CorruptLog:
+            with suppress(OSError):  # then only this start is refused
+                replace_private(self._path, encoded.decode())
+            raise
 
     def hold(self, encoded: bytes, where: str) -> bool:
         """Hold a checkpoint that was found somewhere against the store; False where it is none of this log.
@@ -130,14 +142,13 @@ class BrokerMemory:
         `CorruptLog` where it knows a block that the store does not hold; `ConfigError` where it is there and gives
         nothing back, since then it remembers nothing for us either.
         """
-        heard = list(self._heard)
-        self._heard.clear()
-        self.link.acknowledge(heard)
-        for message in heard:
+        while self._heard:
+            message = self._heard[0]
             if message.payload == self._token:
                 self.has_answered = True
             else:
-                self._mark.hold(message.payload, "the broker")
+                self._mark.meet(message.payload, "the broker")
+            self.link.acknowledge([self._heard.popleft()])  # not before: a store that failed is asked once more
         if not self.has_answered and self.link.is_connected:
             self._ask(time.monotonic())
 

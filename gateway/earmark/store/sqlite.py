@@ -117,7 +117,8 @@ class SqliteStore:
 
     def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
         with self._translated():
-            yield from self._db.execute(sql, values)
+            for row in self._db.execute(sql, values):  # noqa: UP028 - it would close the cursor after the file
+                yield row
 
     def _one(self, sql: str, *values: Any) -> Any:
         with self._translated():
