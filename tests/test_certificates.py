@@ -10,10 +10,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from earmark import certificates
+from earmark import gateway as running
 from earmark.certificates import authority_file, broker_certificate, found_authority, machine_names
 from earmark.config import Farm
 from earmark.errors import ConfigError
-from services import make_farm
+from services import free_port, make_farm, wait_for
 
 
 @pytest.fixture
@@ -70,6 +71,21 @@ def test_it_is_renewed_at_half_its_life(farm: Farm, monkeypatch: pytest.MonkeyPa
     path = broker_certificate(farm)
     assert path.read_bytes() != before
     assert certificate(path).not_valid_after_utc - datetime.now(UTC) > certificates.RENEW_BEFORE
+
+
+def test_a_running_broker_gets_the_renewed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    farm = make_farm(tmp_path / "farm", free_port(), tls=True)
+    where = "127.0.0.1", farm.config.broker.port
+    monkeypatch.setattr(certificates, "LIFETIME", certificates.RENEW_BEFORE - timedelta(days=1))
+    broker = running._broker(farm)
+    monkeypatch.undo()
+    broker.start()
+    try:
+        before = ssl.get_server_certificate(where)
+        running._renew_certificate(farm, broker)
+        wait_for(lambda: ssl.get_server_certificate(where) != before, "the broker shows the new certificate")
+    finally:
+        broker.stop()
 
 
 def test_without_the_authoritys_key_the_old_one_serves_until_its_end(

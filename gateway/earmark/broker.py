@@ -95,10 +95,16 @@ class Broker:
 
     def _renew(self) -> None:
         """Let in who may come in since the last time, and the others out."""
-        users, process = self._users(), self._process
-        # A server that does not listen yet would be ended by the signal; it is told the next time.
-        if users != self._written and process is not None and process.poll() is None and self._is_taken():
+        users = self._users()
+        if users != self._written and self._is_taken():
             self._write(users)
+            self.reload()
+
+    def reload(self) -> None:
+        """Have the server read its certificate again; connections go on."""
+        process = self._process
+        # A server that does not listen yet would be ended by the signal, and reads what is there anyway.
+        if process is not None and process.poll() is None and self._is_taken():
             process.send_signal(signal.SIGHUP)
 
     def _end_after_full_disk(self) -> None:

@@ -35,6 +35,7 @@ RETRY_S = 2.0
 HOUSEKEEPING_S = 5.0
 LOCK_S = 3.0
 ASK_S = 10.0
+CERTIFICATE_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Gateway:
         self._unsealed_since_ms: int | None = None
         self._quarantined: dict[str, tuple[int, Outcome]] = {}
         self._dropped: Counter[str] = Counter()
+        self._next_certificate = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set."""
@@ -195,6 +197,9 @@ class Gateway:
                 dropped = self._store.trim_quarantine(most)
             self._metrics.trimmed(dropped)
             _log.warning("the quarantine was full: %s messages are gone, oldest junk first, and counted", dropped)
+        if self._broker and time.monotonic() >= self._next_certificate:
+            self._next_certificate = time.monotonic() + CERTIFICATE_S
+            _renew_certificate(self._farm, self._broker)
         if self._broker and not self._broker.is_running():
             _log.error("the embedded broker ended by itself: starting it again")
             self._broker.launch()
@@ -257,6 +262,20 @@ def _broker(farm: Farm) -> Broker:
         tls=tls,
         max_connections=settings.max_connections,
     )
+
+
+def _renew_certificate(farm: Farm, broker: Broker) -> None:
+    """Renew the broker's certificate long before it ends, or when the clock was set; the old one serves meanwhile."""
+    settings = farm.config.broker
+    if not settings.tls or settings.certificate or not farm.key_file("authority").exists():
+        return
+    try:
+        before = (farm.folder / "broker" / "tls.pem").read_bytes()
+        if broker_certificate(farm).read_bytes() != before:
+            broker.reload()
+            _log.info("the broker's certificate was renewed")
+    except (ConfigError, OSError) as error:
+        _log.warning("the broker's certificate could not be renewed: %s", error)
 
 
 def _endpoint(farm: Farm) -> Endpoint:
