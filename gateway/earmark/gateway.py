@@ -4,6 +4,7 @@ One thread takes statements in, has them verified by processes of their own, and
 """
 
 import asyncio
+import gc
 import hashlib
 import logging
 import threading
@@ -36,6 +37,7 @@ HOUSEKEEPING_S = 5.0
 LOCK_S = 3.0
 ASK_S = 10.0
 CERTIFICATE_S = 60.0
+GARBAGE = 50_000  # objects made before the collector looks at those of the batches under way
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ class Gateway:
                 if self._broker:
                     self._broker.start()
                     _log.info("broker listens on %s:%s", self._broker.host, self._broker.port)
+                gc.set_threshold(GARBAGE)
                 with self._status():
                     asyncio.run(self._serve(stop))
             finally:

@@ -278,5 +278,7 @@ def _size(messages: list[Message]) -> int:
 
 
 def verifiers_for_this_machine() -> int:
-    """Return how many verifier processes this machine is worth: a core each, at most four."""
-    return min(4, len(os.sched_getaffinity(0)))
+    """Return how many verifier processes this machine is worth, at most six: a core each, and two more that have work
+    while the answers of the others are written to disk.
+    """
+    return min(6, len(os.sched_getaffinity(0)) + 2)

@@ -12,6 +12,10 @@ from earmark.store import AnchorRow, Chain, Entry, Quarantined, SealedBlock
 
 VERSION = 1
 BUSY_S = 30.0
+CACHE_KIB = 16 << 10
+CHECKPOINT_PAGES = 8000
+"""Pages of the write-ahead log before they go into the database: a page of the index that many batches change is then
+written there once."""
 
 _SCHEMA = """
 CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub)) STRICT;
@@ -74,6 +78,8 @@ class SqliteStore:
         self._db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         if create:
             with self.transaction():
                 for statement in _SCHEMA.split(";")[:-1]:
