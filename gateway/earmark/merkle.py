@@ -80,6 +80,11 @@ class Frontier:
         """Return the root over all leaves so far."""
         return fold(self._peaks)
 
+    @property
+    def peaks(self) -> Sequence[bytes]:
+        """The hashes of its `peaks`, left to right."""
+        return self._peaks
+
 
 def range_hash(low: int, high: int, subtree: Subtree) -> bytes:
     """Return the hash of leaves low … high−1, a node of RFC 9162's division of some tree."""

@@ -59,8 +59,7 @@ class _Walk:
         self._store = store
         self._audit = audit
         self._registry = Registry(operator)
-        self._tree = merkle.Frontier()
-        self._tiles = Tiles(store.tile, audit.note)
+        self._tree = Tiles(store.tile, audit.note)
         self._stored = {(chain.key, chain.sub): chain for chain in store.chains()}
         self._chains: dict[tuple[bytes, str], Sequence] = {}
         self._beacons = Beacons(store)
@@ -73,9 +72,9 @@ class _Walk:
         for (index, place, raw), verdict in zip(rows, verdicts, strict=True):
             for missing in range(self._tree.size, index):
                 self._audit.note(f"leaf {missing}", "has no statement in the store")
-                self._append(self._tiles.stored_leaf(missing))
+                self._tree.append(self._tree.stored_leaf(missing))
             claims, error = verdict
-            self._append(merkle.leaf_hash(claims.entry if claims else sha256(raw).digest()))
+            self._tree.append(merkle.leaf_hash(claims.entry if claims else sha256(raw).digest()))
             self._leaf(index, place, raw, claims, error)
             if not self._registry.gateway:
                 who = did(self._registry.operator)
@@ -83,10 +82,6 @@ class _Walk:
                 raise Enough
             self._blocks.advance(self._tree)
             yield self._tree.size
-
-    def _append(self, leaf: bytes) -> None:
-        self._tree.append(leaf)
-        self._tiles.append(leaf)
 
     def _leaf(
         self, index: int, place: tuple[int, int], raw: bytes, claims: Claims | None, error: EarmarkError | None
@@ -124,7 +119,7 @@ class _Walk:
 
     def finish(self) -> None:
         """Check what shows only at the end: tiles, blocks beyond the log, runs."""
-        self._tiles.finish()
+        self._tree.finish()
         self._blocks.finish(self._tree.size)
         for key, sub in sorted(self._stored.keys() | self._chains.keys()):
             found = self._chains.get((key, sub), Sequence()).numbers()

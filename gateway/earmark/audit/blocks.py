@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from earmark import beacon, cbor, merkle
+from earmark import beacon, cbor
 from earmark.audit.finding import Audit
+from earmark.audit.tiles import Tiles
 from earmark.block import (
     NO_BEACON,
     NO_BLOCK,
@@ -77,7 +78,7 @@ class Blocks:
         self._height = 0
         self._bad_roots = 0
 
-    def advance(self, tree: merkle.Frontier) -> None:
+    def advance(self, tree: Tiles) -> None:
         """Check the blocks over the leaves so far."""
         while self._next is not None and self._next.size <= tree.size:
             self._check(self._next, tree)
@@ -93,7 +94,7 @@ class Blocks:
                 "blocks", f"the roots of {self._bad_roots - 1} later ones do not fit the statements either"
             )
 
-    def _check(self, block: SealedBlock, tree: merkle.Frontier) -> None:
+    def _check(self, block: SealedBlock, tree: Tiles) -> None:
         where, before = f"block {block.height}", len(self._audit.contradictions)
         self._audit.blocks += 1
         expected, self._height = self._height, block.height + 1
@@ -130,7 +131,7 @@ class Blocks:
         if fault:
             yield fault
 
-    def _check_root(self, where: str, header: Header, tree: merkle.Frontier) -> None:
+    def _check_root(self, where: str, header: Header, tree: Tiles) -> None:
         if header.size != tree.size or header.root == tree.root():
             return
         self._bad_roots += 1

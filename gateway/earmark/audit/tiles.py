@@ -1,36 +1,55 @@
-"""The stored tiles, held against the leaves that they should be made of."""
+"""The tree over the leaves, and the stored tiles held against it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from earmark import merkle
 from earmark.audit.finding import Note
-from earmark.merkle import HASH_SIZE
+from earmark.merkle import HASH_SIZE, Frontier, fold
 from earmark.tiles import WIDTH
 
 
+@dataclass(slots=True)
+class _Level:
+    """The tile that is being filled: how many are full before it, its hashes, and the tree over them."""
+
+    number: int = 0
+    hashes: list[bytes] = field(default_factory=list)
+    tree: Frontier = field(default_factory=Frontier)
+
+
 class Tiles:
-    """The tiles that the leaves so far give, each held against the stored one when it is full."""
+    """The tree over `size` leaves so far, tile by tile, each held against the stored one when it is full."""
 
     def __init__(self, read: Callable[[int, int], bytes], note: Note) -> None:
+        self.size = 0
         self._read = read
         self._note = note
-        self._levels: list[tuple[int, bytearray]] = []
+        self._levels = [_Level()]
 
-    def append(self, node: bytes, level: int = 0) -> None:
-        """Add one leaf hash, or the root of a full tile to the level above."""
-        if level == len(self._levels):
-            self._levels.append((0, bytearray()))
-        number, hashes = self._levels[level]
-        hashes += node
-        if len(hashes) == WIDTH * HASH_SIZE:
-            self._compare(level, number, bytes(hashes))
-            self._levels[level] = number + 1, bytearray()
-            self.append(_root(bytes(hashes)), level + 1)
+    def append(self, leaf: bytes) -> None:
+        """Add one leaf hash."""
+        self.size += 1
+        self._add(leaf, 0)
+
+    def _add(self, node: bytes, number: int) -> None:
+        level = self._levels[number]
+        level.hashes.append(node)
+        level.tree.append(node)
+        if len(level.hashes) == WIDTH:
+            self._compare(number, level.number, b"".join(level.hashes))
+            self._levels[number] = _Level(level.number + 1)
+            if number + 1 == len(self._levels):
+                self._levels.append(_Level())
+            self._add(level.tree.root(), number + 1)
+
+    def root(self) -> bytes:
+        """Return the root over all leaves so far."""
+        return fold([peak for level in reversed(self._levels) for peak in level.tree.peaks])
 
     def finish(self) -> None:
         """Compare the tiles that are not full, and see that there is none beyond."""
-        for level, (number, hashes) in enumerate([*self._levels, (0, bytearray())]):
-            self._compare(level, number, bytes(hashes))
+        for number, level in enumerate([*self._levels, _Level()]):
+            self._compare(number, level.number, b"".join(level.hashes))
 
     def stored_leaf(self, index: int) -> bytes:
         """Return the stored hash of a leaf whose statement is gone; zeros where that is gone too."""
@@ -48,11 +67,3 @@ class Tiles:
         place = next(at for at in range(len(hashes)) if stored[at] != hashes[at]) // HASH_SIZE
         what = f"leaf {number * WIDTH + place}" if level == 0 else f"tile {level - 1}/{number * WIDTH + place}"
         self._note(where, f"hash {place} is not the one of {what}")
-
-
-def _root(hashes: bytes) -> bytes:
-    tree = merkle.Frontier()
-    nodes = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
-    for node in nodes:
-        tree.append(node)
-    return tree.root()
