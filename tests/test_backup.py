@@ -62,6 +62,7 @@ def test_a_backup_without_keys_can_be_checked_and_proven_from(
 
 
 def test_keys_go_along_only_when_asked_for_and_that_is_said(earmark: Earmark, sample: SampleFarm) -> None:
+    sample.farm.key_file("operator").with_suffix(".key.part").write_text("half of a key")
     said = in_farm(earmark)("log", "backup", "copy", "--keys")
     assert "PRIVATE KEYS" in said.out
     assert "keys/operator.key" in said.out
@@ -71,6 +72,7 @@ def test_keys_go_along_only_when_asked_for_and_that_is_said(earmark: Earmark, sa
     assert made["bytes"] == sum(path.stat().st_size for path in Path("again").rglob("*") if path.is_file())
     assert modes(Path("copy")) == {0o600, 0o700}
     assert open_farm(Path("copy")).signer("operator").did == sample.did
+    assert not list(Path("copy").rglob("*.part"))
 
 
 def test_a_restored_farm_goes_on(earmark: Earmark, sample: SampleFarm) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from earmark import mqtt
 from earmark.certificates import authority_file, broker_certificate, found_authority
+from earmark.errors import ConfigError
 from mqtt_scene import (
     CONNACK,
     SUBACK,
@@ -237,3 +238,30 @@ async def test_over_tls_all_of_a_flood_arrives_in_order(tmp_path: Path) -> None:
     finally:
         broker.kill()
     assert held.payloads == sent
+
+
+# where a broker is
+
+
+@pytest.mark.parametrize(
+    ("url", "where"),
+    [
+        ("mqtt://farm.example", ("farm.example", 1883, False)),
+        ("mqtts://farm.example/", ("farm.example", 8883, True)),
+        ("mqtt://192.0.2.7:1884", ("192.0.2.7", 1884, False)),
+        ("mqtts://[2001:db8::7]:8884", ("2001:db8::7", 8884, True)),
+        ("mqtts://[::1]", ("::1", 8883, True)),
+    ],
+)
+def test_a_broker_s_address(url: str, where: tuple[str, int, bool]) -> None:
+    assert mqtt.parse_url(url) == where
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "farm", "http://farm", "mqtt://", "mqtt://:1883", "mqtt://farm:x", "mqtt://farm:99999", "mqtt://[::1",
+     "mqtt://me:secret@farm", "mqtt://farm/topic", "mqtt://farm?qos=1"],
+)  # fmt: skip
+def test_what_is_no_address_of_a_broker(url: str) -> None:
+    with pytest.raises(ConfigError, match="mqtt://host:port"):
+        mqtt.parse_url(url)

@@ -10,16 +10,15 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from earmark import merkle
-from earmark.block import Header, check_block, decode_checkpoint, decode_header
+from earmark import keys
+from earmark.block import Header, decode_header
 from earmark.config import Farm
-from earmark.errors import ConfigError, CorruptLog, EarmarkError, StoreError
+from earmark.errors import ConfigError, CorruptLog, StoreError
 from earmark.highwater import HighWater
-from earmark.log import load_registry
-from earmark.store import SealedBlock
+from earmark.log import check_newest, load_registry
+from earmark.registry import Registry
 from earmark.store.sqlite import SqliteStore
 from earmark.tiles import TileTree
 
@@ -75,8 +74,8 @@ def _fill(
     _copy_database(source.database, copy.database, progress)
     store = SqliteStore(copy.database)
     try:
-        size, newest = store.size(), check_end(store, source.operator_key())
-        registry = load_registry(store, source.operator_key())
+        registry = _check_end(store, source.operator_key())
+        size, newest = store.size(), store.newest_block()
         mark = HighWater(store, copy.high_water, registry.origin, registry.gateway)
         mark.hold(known, str(source.high_water))
         mark.keep(newest)
@@ -115,36 +114,21 @@ def _settle(database: Path) -> None:
     _sync(database)
 
 
-def check_end(store: SqliteStore, operator: bytes) -> SealedBlock | None:
-    """Return the newest block; `CorruptLog` where the file is damaged, or its end is not what the gateway signed.
-
-    What lies before the end takes `earmark log check`.
-    """
+def _check_end(store: SqliteStore, operator: bytes) -> Registry:
+    """Return the registry; `CorruptLog` where the file is damaged, or its end is not what the gateway signed."""
     faults = store.faults()
     if faults:
         raise CorruptLog(f"the copied database is damaged: {faults[0]}")
-    size, newest, registry = store.size(), store.newest_block(), load_registry(store, operator)
-    tree = TileTree(size, store.tile)
-    if size and merkle.leaf_hash(sha256(store.statement(size - 1)).digest()) != tree.subtree(0, size - 1):
-        raise CorruptLog(f"the newest statement, leaf {size - 1}, is not the one in the stored tree")
-    if newest is None:
-        return None
-    try:
-        header, checkpoint = decode_header(newest.header), decode_checkpoint(newest.checkpoint)
-        checkpoint.verify(registry.origin, registry.gateway)
-        check_block(header, checkpoint)
-    except EarmarkError as error:
-        raise CorruptLog(f"block {newest.height}: {error}") from error
-    if header.size > size or tree.root(header.size) != header.root:
-        raise CorruptLog(f"the copied database does not hold the {header.size} leaves of its newest block")
-    return newest
+    registry = load_registry(store, operator)
+    check_newest(store, TileTree(store.size(), store.tile), registry, registry.gateway)
+    return registry
 
 
 def _copy_keys(source: Path, target: Path) -> tuple[str, ...]:
     if not source.is_dir():
         return ()
     target.mkdir(mode=0o700)
-    names = sorted(path.name for path in source.iterdir() if path.is_file())
+    names = sorted(path.name for path in source.iterdir() if path.is_file() and path.suffix != keys.UNFINISHED)
     for name in names:
         _copy_file(source / name, target / name)
     _sync(target)

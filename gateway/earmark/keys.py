@@ -24,6 +24,8 @@ MOST_PASSES = 64
 MOST_MEMORY_MIB = 1024
 LEAST_PASSPHRASE = 12
 MOST_FILE = 4096
+UNFINISHED = ".part"
+"""Ends the name of a file that is not written to its end yet."""
 
 _PLAIN = re.compile(r"[0-9a-f]{64}\n?")
 _SEALED = re.compile(r"earmark-sealed-key-1 argon2id ([1-9]\d{0,2}) ([1-9]\d{0,3}) ([0-9a-f]{32}) ([0-9a-f]{144})\n?")
@@ -114,7 +116,7 @@ def replace_private(path: Path, text: str) -> None:
     An owner that it had stays, so that root may do this for the gateway's user.
     """
     path = path.resolve()
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + UNFINISHED)
     part.unlink(
         missing_ok=True
     )  # an interrupted call's; no link is followed that the folder's owner put there for root

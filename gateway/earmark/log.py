@@ -108,25 +108,6 @@ class Log:
         self._untried = {node.key for node in self.registry.nodes()}
         self._stale = False
 
-    def _check_newest(self) -> None:
-        size = self._tree.size
-        if size and merkle.leaf_hash(sha256(self._store.statement(size - 1)).digest()) != self._tree.subtree(
-            0, size - 1
-        ):
-            raise CorruptLog(f"the newest statement, leaf {size - 1}, is not the one in the stored tree")
-        if self.registry.gateway not in (b"", self._gateway.key):
-            raise CorruptLog(f"this log is {cose.did(self.registry.gateway)}'s; the key given is {self._gateway.did}")
-        if self._newest is None:
-            return
-        try:
-            header, checkpoint = decode_header(self._newest.header), decode_checkpoint(self._newest.checkpoint)
-            checkpoint.verify(self.registry.origin, self._gateway.key)
-            check_block(header, checkpoint)
-        except EarmarkError as error:
-            raise CorruptLog(f"block {self._newest.height}: {error}") from error
-        if header.size > size or self._tree.root(header.size) != header.root:
-            raise CorruptLog(f"the store does not hold the {header.size} leaves of its newest block {header.height}")
-
     @property
     def size(self) -> int:
         """The number of leaves."""
@@ -149,7 +130,7 @@ class Log:
         """Take memory anew from the store: what another process wrote while it had the right to."""
         self._stale = True
         self._settle()
-        self._check_newest()
+        check_newest(self._store, self._tree, self.registry, self._gateway.key)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Admit a batch by the rules of §4.2 in one transaction; what is not admitted is quarantined with its reason.
@@ -358,6 +339,28 @@ class Log:
             due_ms = signer.issued_at_s * 1000 - self._max_ahead_ms if isinstance(error, FutureTime) else 0
             row = replace(row, key=signer.key, sub=signer.sub, seq=signer.seq, due_ms=due_ms)
         self._store.quarantine(row)
+
+
+def check_newest(store: Store, tree: TileTree, registry: Registry, gateway: bytes) -> None:
+    """Hold the store's newest statement and block against its tree and the gateway's key.
+
+    `CorruptLog` where they contradict; what lies before the end takes `earmark log check`.
+    """
+    size, newest = tree.size, store.newest_block()
+    if size and merkle.leaf_hash(sha256(store.statement(size - 1)).digest()) != tree.subtree(0, size - 1):
+        raise CorruptLog(f"the newest statement, leaf {size - 1}, is not the one in the stored tree")
+    if registry.gateway not in (b"", gateway):
+        raise CorruptLog(f"this log is {cose.did(registry.gateway)}'s; the key given is {cose.did(gateway)}")
+    if newest is None:
+        return
+    try:
+        header, checkpoint = decode_header(newest.header), decode_checkpoint(newest.checkpoint)
+        checkpoint.verify(registry.origin, gateway)
+        check_block(header, checkpoint)
+    except EarmarkError as error:
+        raise CorruptLog(f"block {newest.height}: {error}") from error
+    if header.size > size or tree.root(header.size) != header.root:
+        raise CorruptLog(f"the store does not hold the {header.size} leaves of its newest block {header.height}")
 
 
 def load_registry(store: Store, operator: bytes, below: int | None = None) -> Registry:

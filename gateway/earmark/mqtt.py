@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
 from earmark import packets
 from earmark.errors import ConfigError, EncodingError
@@ -246,8 +247,11 @@ class _Wire(asyncio.BufferedProtocol):
 
 def parse_url(url: str) -> tuple[str, int, bool]:
     """Return host, port and whether TLS is used, of `mqtt://host[:port]` or `mqtts://…`; `ConfigError` otherwise."""
-    scheme, _, rest = url.partition("://")
-    host, _, port = rest.rstrip("/").partition(":")
-    if scheme not in ("mqtt", "mqtts") or not host or (port and not port.isdecimal()):
-        raise ConfigError(f"broker address {url!r}: it is mqtt://host:port, or mqtts://host:port for TLS")
-    return host, int(port or (8883 if scheme == "mqtts" else 1883)), scheme == "mqtts"
+    with suppress(ValueError):
+        parts = urlsplit(url)
+        rest = parts.username or parts.path.strip("/") or parts.query
+        if parts.hostname and parts.scheme in ("mqtt", "mqtts") and not rest:
+            port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+            return parts.hostname, port, parts.scheme == "mqtts"
+    shown = url.rpartition("@")[2]  # what stands before it may be a password
+    raise ConfigError(f"broker address {shown!r}: it is mqtt://host:port, or mqtts://host:port for TLS")

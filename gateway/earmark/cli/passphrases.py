@@ -37,7 +37,7 @@ def passphrases(args: argparse.Namespace) -> Callable[[str], bytes]:
         if file:
             return keys.passphrase_bytes(_first_line(keys.read_private(file, "the passphrase"), file))
         if credential := _credential(role):
-            return keys.passphrase_bytes(_first_line(credential.read_text(), credential))
+            return keys.passphrase_bytes(_first_line(credential.read_text(errors="replace"), credential))
         return keys.passphrase_bytes(_ask(f"Passphrase of the {role}'s key: ", f"the {role}'s key is sealed"))
 
     return give
