@@ -19,7 +19,7 @@ from earmark.mqtt import Message
 from earmark.process import bound_to_us
 from earmark.verifier import FORMAT, Verdict, frame, poison, unpack
 
-BATCH = 256
+BATCH = 512
 HIGH, LOW = 4 << 20, 2 << 20
 """Bytes that wait: above the one nothing more is read, below the other it is again."""
 

@@ -107,7 +107,7 @@ def text(figures: dict[str, Any]) -> str:
         if not any(key.startswith(prefixes) for key in figures):
             continue
         lines += ["", f"## {title}", "", "| figure | value |", "|---|---|"]
-        lines += [f"| `{key}` | {_shown(value)} |" for key, value in figures.items() if _belongs(key, value, prefixes)]
+        lines += [f"| `{key}` | {shown(value)} |" for key, value in figures.items() if _belongs(key, value, prefixes)]
     lines += ["", *_costs(figures), "## Raw numbers", "", "| figure | runs |", "|---|---|"]
     lines += [f"| `{key}` | {_raw(value)} |" for key, value in figures.items() if _is_raw(key, value)]
     return "\n".join(lines) + "\n"
@@ -138,8 +138,8 @@ def _goals(figures: dict[str, Any]) -> list[str]:
         value = figures.get(goal.key)
         verdict = "not measured" if value is None else "met" if goal.is_met(value) else "**missed**"
         spread = figures.get(f"{goal.key}s", [])
-        shown = "" if value is None else _shown(value) + (f" ({min(spread):.3f} – {max(spread):.3f})" if spread else "")
-        lines.append(f"| `{goal.key}` | {shown} | {goal} | {verdict} |")
+        said = "" if value is None else shown(value) + (f" ({min(spread):.3f} – {max(spread):.3f})" if spread else "")
+        lines.append(f"| `{goal.key}` | {said} | {goal} | {verdict} |")
     return lines
 
 
@@ -156,7 +156,8 @@ def _costs(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a figure as the report says it."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(value)
@@ -165,7 +166,7 @@ def _shown(value: Any) -> str:
 def _raw(values: list[Any]) -> str:
     """Return a list in short: numbers as they are (at most 50 of them), runs by their rates."""
     rows = values[:50]
-    parts = [", ".join(f"{key} {_shown(inner)}" for key, inner in flat(row)) if isinstance(row, dict) else _shown(row)
+    parts = [", ".join(f"{key} {shown(inner)}" for key, inner in flat(row)) if isinstance(row, dict) else shown(row)
              for row in rows]  # fmt: skip
     more = f"; and {len(values) - 50} more in report.json" if len(values) > 50 else ""
     return "; ".join(parts) + more

@@ -13,7 +13,7 @@ from earmark.store import AnchorRow, Chain, Entry, Quarantined, SealedBlock
 VERSION = 1
 BUSY_S = 30.0
 CACHE_KIB = 16 << 10
-CHECKPOINT_PAGES = 8000
+CHECKPOINT_PAGES = 2500
 """Pages of the write-ahead log before they go into the database: a page of the index that many batches change is then
 written there once."""
 
