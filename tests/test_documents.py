@@ -1,10 +1,13 @@
-"""The documents name every setting of the node."""
+"""What the documents say of the code is so."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.report import GOALS, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,3 +40,17 @@ def test_links_between_documents_lead_somewhere() -> None:
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())]
     assert links
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_figures_of_the_performance_document_are_the_report_s() -> None:
+    figures = json.loads((ROOT / "tests" / "bench" / "report.json").read_text())
+    if figures["quick"]:
+        pytest.skip(
+            "the report here is a quick run's, which is not to be quoted: `git checkout tests/bench` has the other"
+        )
+    words = (ROOT / "docs" / "performance.md").read_text()
+    for key in ("machine.name", "machine.cpu", "machine.date", "machine.python"):
+        assert figures[key] in words, key
+    rows = re.findall(r"^\| `([\w.]+)` \| \**([\d.,]+)\** \|", words, re.MULTILINE)
+    assert {goal.key for goal in GOALS} <= {key for key, _ in rows}
+    assert rows == [(key, shown(figures[key])) for key, _ in rows]

@@ -260,7 +260,7 @@ def test_a_broker_s_address(url: str, where: tuple[str, int, bool]) -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "farm", "http://farm", "mqtt://", "mqtt://:1883", "mqtt://farm:x", "mqtt://farm:99999", "mqtt://[::1",
-     "mqtt://me:secret@farm", "mqtt://farm/topic", "mqtt://farm?qos=1"],
+     "mqtt://me:secret@farm", "mqtt://farm/topic", "mqtt://farm?qos=1", "mqtt://:secret@farm", "mqtt://gw:12#x@farm", "mqtts://farm:0"],
 )  # fmt: skip
 def test_what_is_no_address_of_a_broker(url: str) -> None:
     with pytest.raises(ConfigError, match="mqtt://host:port"):

@@ -120,7 +120,7 @@ def _check_end(store: SqliteStore, operator: bytes) -> Registry:
     if faults:
         raise CorruptLog(f"the copied database is damaged: {faults[0]}")
     registry = load_registry(store, operator)
-    check_newest(store, TileTree(store.size(), store.tile), registry, registry.gateway)
+    check_newest(store, TileTree(store.size(), store.tile), store.newest_block(), registry, registry.gateway)
     return registry
 
 

@@ -98,8 +98,8 @@ class Log:
         """Take memory from the store, at the start and after a write that failed."""
         if not self._stale:
             return
+        self._newest = self._store.newest_block()  # first: another gateway that is just ending may still add leaves
         self._tree = TileTree(self._store.size(), self._store.tile)
-        self._newest = self._store.newest_block()
         self._chains = {(chain.key, chain.sub): chain for chain in self._store.chains()}
         self._heads: dict[int, bytes] = {}
         self._cleared: set[int] = set()
@@ -130,7 +130,7 @@ class Log:
         """Take memory anew from the store: what another process wrote while it had the right to."""
         self._stale = True
         self._settle()
-        check_newest(self._store, self._tree, self.registry, self._gateway.key)
+        check_newest(self._store, self._tree, self._newest, self.registry, self._gateway.key)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Admit a batch by the rules of §4.2 in one transaction; what is not admitted is quarantined with its reason.
@@ -341,12 +341,12 @@ class Log:
         self._store.quarantine(row)
 
 
-def check_newest(store: Store, tree: TileTree, registry: Registry, gateway: bytes) -> None:
+def check_newest(store: Store, tree: TileTree, newest: SealedBlock | None, registry: Registry, gateway: bytes) -> None:
     """Hold the store's newest statement and block against its tree and the gateway's key.
 
     `CorruptLog` where they contradict; what lies before the end takes `earmark log check`.
     """
-    size, newest = tree.size, store.newest_block()
+    size = tree.size
     if size and merkle.leaf_hash(sha256(store.statement(size - 1)).digest()) != tree.subtree(0, size - 1):
         raise CorruptLog(f"the newest statement, leaf {size - 1}, is not the one in the stored tree")
     if registry.gateway not in (b"", gateway):

@@ -249,7 +249,7 @@ def parse_url(url: str) -> tuple[str, int, bool]:
     """Return host, port and whether TLS is used, of `mqtt://host[:port]` or `mqtts://…`; `ConfigError` otherwise."""
     with suppress(ValueError):
         parts = urlsplit(url)
-        rest = parts.username or parts.path.strip("/") or parts.query
+        rest = "@" in parts.netloc or parts.path.strip("/") or parts.query or parts.fragment or parts.port == 0
         if parts.hostname and parts.scheme in ("mqtt", "mqtts") and not rest:
             port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
             return parts.hostname, port, parts.scheme == "mqtts"

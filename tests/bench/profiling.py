@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bench import direct, farms
+from earmark.intake import BATCH
 from earmark.verifier import examine, pack
 
 LARGEST = 12
-BATCH = 256
 NODES = 100
 
 
