@@ -132,3 +132,15 @@ async def pretending(serve: Serve) -> AsyncIterator[int]:
         for writer in open_ones:
             writer.transport.abort()
         await asyncio.sleep(0.05)
+
+
+def welcoming(heard: list[bytes]) -> Serve:
+    """Return a broker for `pretending` that lets us in, says nothing more, and keeps what it hears from then on."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(CONNACK)
+        while octets := await reader.read(100):
+            heard.append(octets)
+
+    return listen

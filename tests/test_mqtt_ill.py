@@ -20,6 +20,7 @@ from mqtt_scene import (
     publish,
     running,
     until,
+    welcoming,
 )
 
 pytest_plugins = ["mqtt_fixtures"]
@@ -51,14 +52,7 @@ async def test_a_broker_that_falls_silent_is_given_up_after_the_keepalive(
 ) -> None:
     monkeypatch.setattr(mqtt, "KEEPALIVE_S", 1)
     pings: list[bytes] = []
-
-    async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(100)
-        writer.write(CONNACK)
-        while octets := await reader.read(100):
-            pings.append(octets)
-
-    async with pretending(fall_silent) as port:
+    async with pretending(welcoming(pings)) as port:
         held = Held(port)
         async with running(held.link):
             await until(lambda: "it said nothing for 2 s" in caplog.text)
@@ -246,16 +240,9 @@ async def test_a_flood_waits_in_the_broker_and_not_in_our_memory(
 # the end
 
 
-async def test_we_take_leave_so_that_the_broker_does_not_wait_for_us(mosquitto: Broker) -> None:
+async def test_we_take_leave_so_that_the_broker_does_not_wait_for_us() -> None:
     heard: list[bytes] = []
-
-    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(100)
-        writer.write(CONNACK)
-        while octets := await reader.read(100):
-            heard.append(octets)
-
-    async with pretending(listen) as port:
+    async with pretending(welcoming(heard)) as port:
         async with running(Held(port).link):
             pass
         await until(lambda: b"".join(heard).endswith(b"\xe0\x00"))
