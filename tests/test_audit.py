@@ -4,7 +4,7 @@ import hashlib
 import random
 import sqlite3
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from earmark import cose
-from earmark.audit import MOST_CONTRADICTIONS, Audit, check_log
+from earmark import audit as audit_module
+from earmark import bulk, cose
+from earmark.audit import MOST_CONTRADICTIONS, Audit, by_all_cores, check_log
 from earmark.audit.sequence import Sequence
+from earmark.audit.stretch import Place, Stretch
 from earmark.block import Header, decode_header, sign_checkpoint, sign_receipt
 from earmark.merkle import leaf_hash
-from earmark.statement import decode
+from earmark.statement import Statement, decode
 from earmark.store.sqlite import SqliteStore
 from farm import Bench, Signing, new_store
 from sample_farm import SampleFarm
@@ -207,6 +209,36 @@ def test_tampering_is_found_and_named(sample: SampleFarm, name: str) -> None:
     assert any(place.startswith(where) and what in words for place, words in named), named
 
 
+def one_by_one(places: Iterable[Place]) -> Iterator[list[Stretch]]:
+    """Survey nothing: the whole log is looked at leaf by leaf."""
+    return ([Stretch(*place)] for place in places)
+
+
+def named(found: Audit) -> set[tuple[str, str]]:
+    return {(one.where, one.what) for one in found.contradictions}
+
+
+def assert_same_by_stretches(store: SqliteStore, operator: bytes) -> None:
+    """Leaf by leaf and stretch by stretch find the same; a beacon is named once a stretch, not at every leaf."""
+    leaves, stretches = check_log(store, operator, survey_all=one_by_one), check_log(store, operator)
+    assert named(stretches) <= named(leaves)
+    assert all("beacon" in what for _, what in named(leaves) - named(stretches))
+    leaves.contradictions, stretches.contradictions = [], []
+    assert stretches == leaves
+
+
+@pytest.mark.parametrize("longest", [1, 2, 5, audit_module.LONGEST])
+@pytest.mark.parametrize("name", CASES)
+def test_stretches_find_what_leaves_find(
+    sample: SampleFarm, name: str, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_module, "LONGEST", longest)
+    with database(sample) as bare:
+        CASES[name][0](bare, sample)
+    with closing(SqliteStore(sample.farm.database)) as store:
+        assert_same_by_stretches(store, sample.farm.operator_key())
+
+
 def test_what_is_held_may_not_be_in_the_log_as_well(sample: SampleFarm) -> None:
     with closing(SqliteStore(sample.farm.database)) as store:
         held = next(row for row in store.quarantine_rows(held=True) if row.seq == 1)
@@ -317,7 +349,7 @@ def test_a_log_of_several_tiles_whose_nodes_filled_their_holes_holds(long_log: B
     found = check_log(long_log.store, long_log.operator.key, lambda done, total: said.append((done, total)))
     assert found.contradictions == []
     assert (found.size, found.blocks, found.missing) == (602, 12, 0)
-    assert said == [(500, 602), (602, 602)]
+    assert said == [(256, 602), (512, 602), (602, 602)]
 
 
 def test_an_inner_tile_is_held_against_the_leaves(long_log: Bench, tmp_path: Path) -> None:
@@ -335,7 +367,37 @@ def test_an_inner_tile_is_held_against_the_leaves(long_log: Bench, tmp_path: Pat
     ]
 
 
-def test_leaves_are_not_kept(long_log: Bench) -> None:
+def forged(rng: random.Random, rows: list[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Give a few rows of a log as somebody without keys may have changed them."""
+    for _ in range(rng.randint(1, 4)):
+        (index, raw), (_, other) = rng.sample(rows[2:], 2)
+        yield index, rng.choice([other, flip(raw, rng.randrange(len(raw))), raw[:-1], b""])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_stretches_of_a_long_log_find_what_its_leaves_find(
+    long_log: Bench, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, copy = random.Random(seed), tmp_path / "copy.db"
+    monkeypatch.setattr(audit_module, "LONGEST", rng.choice([7, 64, 256]))
+    with closing(sqlite3.connect(copy)) as bare:
+        long_log.store._db.backup(bare)
+        rows = bare.execute("SELECT idx, statement FROM entries ORDER BY idx").fetchall()
+        for index, raw in forged(rng, rows):
+            bare.execute("UPDATE entries SET statement = ? WHERE idx = ?", (raw, index))
+        bare.commit()
+    with closing(SqliteStore(copy)) as store:
+        assert_same_by_stretches(store, long_log.operator.key)
+
+
+def test_all_cores_find_what_one_finds(long_log: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "WORTH", 0)
+    with by_all_cores(long_log.store._path) as survey_all, closing(SqliteStore(long_log.store._path)) as store:
+        assert check_log(store, long_log.operator.key, survey_all=survey_all) == check_log(store, long_log.operator.key)
+
+
+def test_leaves_are_not_kept(long_log: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "LONGEST", 64)
     statements = sum(len(raw) for _, _, raw in long_log.store.statements(0, long_log.log.size))
     check_log(long_log.store, long_log.operator.key)
     tracemalloc.start()
@@ -345,6 +407,13 @@ def test_leaves_are_not_kept(long_log: Bench) -> None:
     finally:
         tracemalloc.stop()
     assert most < statements, "memory grows with the log"
+
+
+def take(sequence: Sequence, said: Statement) -> str:
+    link = said.seq, said.seq, said.prev, said.entry
+    fault = sequence.fault(*link)
+    sequence.add(*link)
+    return fault
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -357,15 +426,15 @@ def test_a_chain_in_any_order_has_the_holes_that_counting_finds(seed: int) -> No
     kept = [statement for statement in said if rng.random() < 0.6] + declared
     rng.shuffle(kept)
     sequence = Sequence()
-    assert [sequence.add(statement.claims) for statement in kept] == [""] * len(kept)
-    for gap in declared:
-        sequence.explain(gap)
+    assert [take(sequence, statement) for statement in kept] == [""] * len(kept)
+    for gap in gaps:
+        sequence.explain(*gap)
     seqs = {statement.seq for statement in kept}
     missing = set(range(1, max(seqs))) - seqs
     explained = {seq for seq in missing if any(first <= seq <= last for first, last in gaps)}
     assert sequence.missing() == (len(missing), len(explained))
     assert {seq for first, last in sequence.numbers() for seq in range(first, last + 1)} == seqs
-    assert sequence.add(rng.choice(kept).claims) == "is in the log twice"
+    assert take(sequence, rng.choice(kept)) == "is in the log twice"
 
 
 @pytest.mark.parametrize(
@@ -382,5 +451,5 @@ def test_a_fork_is_found_in_whatever_order_it_comes(order: str, fault: str) -> N
     forked = node.read(4, seq=2, prev=bytes([1]) * 32)
     by_letter = {"a": decode(first), "b": decode(forked), "c": decode(third)}
     sequence = Sequence()
-    faults = [sequence.add(by_letter[letter].claims) for letter in order]
+    faults = [take(sequence, by_letter[letter]) for letter in order]
     assert fault in faults

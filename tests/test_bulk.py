@@ -1,13 +1,15 @@
 """Many statements examined by all cores: the same verdicts in the same order; a process that ends blames none."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from commands import Earmark, in_farm
 from earmark import bulk
-from earmark.bulk import CHUNK, WORTH, examine_all
+from earmark.audit import stretch
+from earmark.bulk import CHUNK, WORTH, Pool
 from earmark.cli import check as command
 from earmark.verifier import examine
 from farm import Signing
@@ -16,16 +18,54 @@ from sample_farm import SampleFarm
 pytest_plugins = ["command_fixtures"]
 
 
-def ends(_: list[bytes]) -> bytes:
+def ends(*_: object) -> bytes:
     """Stands for a process that the system ends, as it does where memory is short."""
     os._exit(1)
+
+
+def double(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"{number} is below nothing")
+    return 2 * number
 
 
 def test_verdicts_come_back_in_order_from_all_cores() -> None:
     node = Signing(3, "n1")
     raws = [node.read(number) if number % 3 else b"junk %d" % number for number in range(WORTH + CHUNK // 2)]
-    found = [(claims, str(error)) for claims, error in examine_all(iter(raws), len(raws))]
+    with Pool(len(raws)) as pool:
+        found = [(claims, str(error)) for claims, error in pool.examine_all(iter(raws))]
     assert found == [(claims, str(error)) for claims, error in map(examine, raws)]
+
+
+@pytest.mark.parametrize("count", [0, WORTH])
+def test_results_come_in_the_order_of_the_tasks_and_only_a_few_tasks_are_read_ahead(count: int) -> None:
+    read: list[int] = []
+    with Pool(count) as pool:
+        results = pool.map(double, (read.append(number) or number for number in range(200)))
+        assert next(results) == 0
+        assert len(read) <= 2 * len(os.sched_getaffinity(0)) + 2
+        assert list(results) == [2 * number for number in range(1, 200)]
+
+
+@pytest.mark.parametrize("count", [0, WORTH])
+def test_what_a_task_raises_comes_out_where_its_result_is_taken(count: int) -> None:
+    with Pool(count) as pool:
+        results = pool.map(double, [1, -1, 2])
+        assert next(results) == 2
+        with pytest.raises(ValueError, match="below nothing"):
+            next(results)
+
+
+def test_a_program_with_threads_is_not_forked() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        with Pool(WORTH) as pool:
+            assert list(pool.map(double, range(5))) == [0, 2, 4, 6, 8]
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_check_whose_process_ends_says_nothing_of_the_proof(
@@ -34,5 +74,6 @@ def test_a_check_whose_process_ends_says_nothing_of_the_proof(
     for module in (bulk, command):
         monkeypatch.setattr(module, "WORTH", 0)
     monkeypatch.setattr(bulk, "_examine", ends)
+    monkeypatch.setattr(stretch, "_survey_file", ends)
     for said in (earmark("check", lot, "--operator", sample.did), in_farm(earmark)("log", "check")):
         assert (said.status, "a process that verified statements was ended" in " ".join(said.err.split())) == (3, True)

@@ -4,6 +4,7 @@ The reader is ours because a general one obeys every tag: a kilobyte of shared r
 a decimal fraction, keeps it busy for minutes.  This one does work in proportion to the bytes, and no more.
 """
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +21,14 @@ _DECIMAL_FRACTION = 4
 _LEAST = {24: 24, 25: 1 << 8, 26: 1 << 16, 27: 1 << 32}
 _CONSTANTS = {20: False, 21: True, 22: None}
 
+_MANY = 24
+"""Items of an array that are worth a look whether they are alike."""
+
+_NUMBER = rb"([\x00-\x17]|\x18[\x18-\xff]|\x19(?!\x00)..|\x1a(?!\x00\x00)....)"
+_NUMBERS = re.compile(_NUMBER, re.DOTALL)
+_PAIRS = re.compile(rb"\x82" + _NUMBER + rb"(\x58[\x18-\xff]|\x59(?!\x00)..)", re.DOTALL)
+"""An array of a number and a byte string, up to the string's first byte."""
+
 
 def encode(value: Any) -> bytes:
     """Return the deterministic encoding of ints, bytes, text, bool, None, Decimal, lists, dicts and `CBORTag` 18.
@@ -27,6 +36,16 @@ def encode(value: Any) -> bytes:
     Keys of a dict are of one kind and such that the orders of RFC 8949 §4.2.1 and §4.2.3 agree.
     """
     return cbor2.dumps(value, canonical=True)
+
+
+def octets(value: bytes) -> bytes:
+    """Return the encoding of a byte string of less than 2^16 bytes, or of any other one in more time."""
+    size = len(value)
+    if size < 24:
+        return bytes([0x40 + size]) + value
+    if size < 1 << 8:
+        return bytes([0x58, size]) + value
+    return b"\x59" + size.to_bytes(2, "big") + value if size < 1 << 16 else encode(value)
 
 
 def decode(encoded: bytes) -> Any:
@@ -95,10 +114,38 @@ def _container(encoded: bytes, at: int, major: int, count: int, depth: int) -> t
         return cbor2.CBORTag(COSE_SIGN1, value), at
     if major == _MAP:
         return _map(encoded, at, count, depth)
-    items = []
-    for _ in range(count):
+    items: list[Any] = []
+    if count >= _MANY:
+        items, at = _pairs(encoded, at, count) if depth else _numbers(encoded, at, count)
+    for _ in range(count - len(items)):
         item, at = _item(encoded, at, depth)
         items.append(item)
+    return items, at
+
+
+def _pairs(encoded: bytes, at: int, most: int) -> tuple[list[Any], int]:
+    """Read at most so many items of an array, as `_item` does, while they are arrays of a number and a byte string.
+
+    A proof file is made of these, and of numbers; it is read in a third of the time.
+    """
+    items: list[Any] = []
+    while len(items) < most and (head := _PAIRS.match(encoded, at)):
+        number, size = head.groups()
+        start = head.end()
+        end = start + int.from_bytes(size[1:], "big")
+        if end > len(encoded):
+            break
+        items.append([int.from_bytes(number[1:] or number, "big"), encoded[start:end]])
+        at = end
+    return (items, at) if items else _numbers(encoded, at, most)
+
+
+def _numbers(encoded: bytes, at: int, most: int) -> tuple[list[Any], int]:
+    items: list[Any] = []
+    while len(items) < most and (head := _NUMBERS.match(encoded, at)):
+        number = head[1]
+        items.append(int.from_bytes(number[1:] or number, "big"))
+        at = head.end()
     return items, at
 
 

@@ -34,7 +34,7 @@ from earmark.errors import (
     UnknownNode,
 )
 from earmark.registry import Registry
-from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement, decode
+from earmark.statement import BY_OPERATOR, NO_ENTRY, REGISTRY, Claims, Statement, decode
 from earmark.store import Chain, Entry, Quarantined, SealedBlock, Store
 from earmark.tiles import TileTree
 from earmark.verifier import Arrival, receive
@@ -44,7 +44,6 @@ MAX_AHEAD_S = 300
 RETRY_ROWS = 500
 TOPIC_CHARACTERS = 200
 MESSAGE_CHARACTERS = 500
-BY_OPERATOR = ("enrolment", "revocation")
 FORKS = (Equivocation.__name__, BrokenChain.__name__)
 
 Run = tuple[int, int]

@@ -188,6 +188,14 @@ def _walk_consistency(old: int, new: int, old_root: bytes, proof: list[bytes]) -
     return got_old, got_new
 
 
+def _root(nodes: list[bytes]) -> bytes:
+    """Return the root over leaf hashes, level by level: the last of an odd number goes up as it is."""
+    while len(nodes) > 1:
+        pairs = range(0, len(nodes) - 1, 2)
+        nodes = [node_hash(nodes[at], nodes[at + 1]) for at in pairs] + nodes[2 * len(pairs) :]
+    return nodes[0]
+
+
 def prove_leaves(indexes: Sequence[int], size: int, subtree: Subtree) -> list[bytes]:
     """Return the hashes of the subtrees without any of these leaves, in the order of protocol §8.1.
 
@@ -223,8 +231,8 @@ def root_of_leaves(leaves: Sequence[tuple[int, bytes]], size: int, hashes: Seque
             if found is None:
                 raise ProofError("a hash of the rest of the tree is missing")
             return found
-        if high - low == 1:
-            return leaves[start][1]
+        if high - low == stop - start:
+            return _root([node for _, node in leaves[start:stop]])
         middle = low + split(high - low)
         at = bisect_left(indexes, middle, start, stop)
         left = subtree(low, middle, start, at)

@@ -6,8 +6,6 @@ and has read all that stands between a chain's block hash and an anchored digest
 
 from typing import TypeAlias
 
-from Crypto.Hash import keccak
-
 from earmark.errors import ProofError
 
 Item: TypeAlias = "bytes | list[Item]"
@@ -18,6 +16,8 @@ MAX_DEPTH = 32
 
 def keccak256(message: bytes) -> bytes:
     """Return the 32-byte Keccak-256 of `message`, with Ethereum's padding (not SHA3-256's)."""
+    from Crypto.Hash import keccak  # takes longer to import than most commands take
+
     return keccak.new(digest_bits=256, data=message).digest()
 
 

@@ -18,7 +18,7 @@ from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
 from earmark.report import TITLES, Report, Step, Subject
-from earmark.statement import NO_ENTRY, Claims, decode
+from earmark.statement import NO_ENTRY, REGISTRY, Claims, decode
 from earmark.verifier import Verdict, examine
 
 MAGIC = "earmark-proof-1"
@@ -114,17 +114,18 @@ def check(
     with _step(5):
         _check_log(proof, statements, header)
     steps.append(Step(5, True, f"every statement of the file stands at its leaf of the {header.size:,}"))
+    said = {index: statements[index].claims for index in proof.subjects}
     with _step(6):
-        _check_chains([statements[index].claims for index in proof.subjects])
-        signers = [_check_signer(registry, index, statements[index]) for index in proof.subjects]
-    names = sorted({node.name if node else "the operator" for node in signers})
+        _check_chains(said.values())
+        signers = _check_signers(registry, {index: statements[index] for index in proof.subjects})
+    names = sorted({node.name if node else "the operator" for node in signers.values()})
     more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
     steps.append(
         Step(6, True, f"signed by {', '.join(names[:8])}{more}; enrolled before, and not revoked before, by leaf order")
     )
     with _step(7):
-        newest = _check_beacons(proof, {statements[index].claims.beacon for index in proof.subjects}, view, steps)
-    before = [newest.get(statements[index].claims.beacon or b"") for index in proof.subjects]
+        newest = _check_beacons(proof, {claims.beacon for claims in said.values()}, view, steps)
+    before = [newest.get(claims.beacon or b"") for claims in said.values()]
     steps += _say_not_before(before)
     with _step(8):
         anchors = [_check_anchor(header, *anchor) for anchor in proof.anchors]
@@ -132,9 +133,9 @@ def check(
     steps += _say_not_after(judged)
     with _step(9):
         steps += view.check_used()
-    found = zip(proof.subjects, signers, before, strict=True)
     subjects = tuple(
-        Subject(index, statements[index].raw, statements[index].claims, signer, block) for index, signer, block in found
+        Subject(index, statements[index].raw, claims, signers[claims.key], block)
+        for (index, claims), block in zip(said.items(), before, strict=True)
     )
     vouched = [block for block, is_vouched in judged if is_vouched]
     return Report(
@@ -181,7 +182,8 @@ def _check_registry(
             raise error or EncodingError(f"statement {index} was not decoded")
         statements[index] = _Examined(raw, claims, error)
     registry = Registry(operator)
-    chain = [index for index, found in statements.items() if registry.is_registry(found.claims)]
+    own = operator, REGISTRY
+    chain = [index for index, found in statements.items() if (found.claims.key, found.claims.sub) == own]
     if not chain or chain[0] != 0:
         raise ProofError(f"statement 0 is not the registry's beginning by {did(operator)}: another operator's log")
     prev = NO_ENTRY
@@ -205,30 +207,52 @@ def _check_log(proof: Proof, statements: dict[int, _Examined], header: Header) -
         raise ProofError("the statements and hashes do not give the block's root")
 
 
-def _check_chains(subjects: Sequence[Claims]) -> None:
+def _check_chains(subjects: Iterable[Claims]) -> None:
     """Raise unless each `seq` of a chain is there once, and follows the one before where that is a subject too."""
-    entries = {(statement.key, statement.sub, statement.seq): statement.entry for statement in subjects}
-    if len(entries) < len(subjects):
-        raise ProofError(
-            "two statements with one seq of one chain: the gateway logged a reading twice, or a key was copied"
-        )
-    for statement in subjects:
-        before = entries.get((statement.key, statement.sub, statement.seq - 1), statement.prev)
-        if before != statement.prev or (statement.seq == 1) != (statement.prev == NO_ENTRY):
-            where = f"seq {statement.seq} of {statement.sub}"
-            raise ProofError(f"{where} does not follow the one before: the chain was forked, or a key was copied")
+    chains: dict[tuple[bytes, str], list[Claims]] = {}
+    for claims in subjects:
+        chains.setdefault((claims.key, claims.sub), []).append(claims)
+        if (claims.seq == 1) != (claims.prev == NO_ENTRY):
+            raise _forked(claims)
+    for chain in chains.values():
+        for before, claims in pairwise(sorted(chain, key=_seq)):
+            if claims.seq == before.seq:
+                raise ProofError(
+                    "two statements with one seq of one chain: the gateway logged a reading twice, or a key was copied"
+                )
+            if claims.seq == before.seq + 1 and claims.prev != before.entry:
+                raise _forked(claims)
 
 
-def _check_signer(registry: Registry, index: int, statement: _Examined) -> Enrolment | None:
-    """Return who signed, None for the operator."""
-    claims = statement.claims
-    try:
-        if statement.error:
-            raise statement.error
-        registry.check_signer(claims, index)
-    except EarmarkError as error:
-        raise ProofError(f"leaf {index}: {error}") from error
-    return None if claims.key == registry.operator else registry.node(claims.key)
+def _seq(claims: Claims) -> int:
+    return claims.seq
+
+
+def _forked(claims: Claims) -> ProofError:
+    where = f"seq {claims.seq} of {claims.sub}"
+    return ProofError(f"{where} does not follow the one before: the chain was forked, or a key was copied")
+
+
+def _check_signers(registry: Registry, subjects: dict[int, _Examined]) -> dict[bytes, Enrolment | None]:
+    """Return who signed, by key, None for the operator.
+
+    A key is enrolled from one leaf on and until another one: the first and the last leaf of each that a signer says as
+    the same show it for all between.
+    """
+    first: dict[tuple[bytes, str, str], int] = {}
+    last: dict[tuple[bytes, str, str], int] = {}
+    for index, (_, claims, error) in subjects.items():
+        if error:
+            raise ProofError(f"leaf {index}: {error}")
+        name = claims.key, claims.sub, claims.kind
+        first.setdefault(name, index)
+        last[name] = index
+    for index in sorted([*first.values(), *last.values()]):
+        try:
+            registry.check_signer(subjects[index].claims, index)
+        except EarmarkError as error:
+            raise ProofError(f"leaf {index}: {error}") from error
+    return {key: None if key == registry.operator else registry.node(key) for key, _, _ in first}
 
 
 def _check_beacons(
@@ -346,7 +370,7 @@ def _decode_body(body: dict[Any, Any]) -> Proof:
         header=body[1],
         checkpoint=body[2],
         receipt=body[3],
-        statements=tuple((index, raw) for index, raw in rows[4]),
+        statements=tuple(map(tuple, rows[4])),
         subjects=tuple(body[5]),
         rest=tuple(body[6][at : at + 32] for at in range(0, len(body[6]), 32)),
         beacons=tuple((message, tuple(headers)) for message, headers in rows[7]),

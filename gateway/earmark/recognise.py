@@ -97,17 +97,18 @@ def recognise(raw: bytes) -> tuple[Claims, bytes] | None:
     if found is None:
         return None
     did, kid, sub, iat, beacon, seq, prev, source, error_s, method, head, count = found.group(*_CLAIMS)
-    end, start = found.end("protected"), found.start("count")
+    end, start, number = found.end("protected"), found.start("count"), int.from_bytes
     tail = len(raw) - _TAIL
-    if raw[3] != end - 4 or _uint(head) != tail - start or raw[tail : tail + 2] != b"\x58\x40":
+    if raw[3] != end - 4 or number(head[1:]) != tail - start or raw[tail : tail + 2] != b"\x58\x40":
         return None
     signer = _signer(did, kid, sub)
     pack = _pack(count).fullmatch(raw, start, tail)
     if signer is None or pack is None or pack["base"] != signer[2]:
         return None
     entry = sha256(raw).digest()
-    said = READINGS, method[0], beacon, (source[0], _uint(error_s))
-    claims = Claims(signer[0], signer[1], _uint(iat), _uint(seq), prev, entry, *said)
+    clock = source[0], number(error_s[1:] or error_s)
+    issued_at_s, place = number(iat[1:] or iat), number(seq[1:] or seq)
+    claims = Claims(signer[0], signer[1], issued_at_s, place, prev, entry, READINGS, method[0], beacon, clock)
     return claims, _SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : tail]
 
 
@@ -115,7 +116,3 @@ def claims_of(raw: bytes) -> Claims:
     """Return a statement's claims, recognised or decoded, without verifying it; `EncodingError` where it is none."""
     found = recognise(raw)
     return found[0] if found else decode(raw).claims
-
-
-def _uint(encoded: bytes) -> int:
-    return encoded[0] if len(encoded) == 1 else int.from_bytes(encoded[1:], "big")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from earmark.cose import did
 from earmark.errors import RevokedKey, UnknownNode, WrongRegistry, WrongSubject
-from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement
+from earmark.statement import BY_OPERATOR, NO_ENTRY, REGISTRY, Claims, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Registry:
 
         `UnknownNode`, `RevokedKey` or `WrongSubject`: rules 3, 5 and 6 of protocol §4.2.  No signature is verified.
         """
-        of_operator = statement.kind in ("enrolment", "revocation")
+        of_operator = statement.kind in BY_OPERATOR
         if statement.key == self.operator:
             if not of_operator or statement.sub != REGISTRY:
                 raise WrongSubject(

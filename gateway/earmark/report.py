@@ -23,7 +23,7 @@ TITLES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a file may have 100,000, and each takes three times as long
 class Subject:
     """One proven statement: where it stands, who signed it, and the newest trusted block it was signed after."""
 

@@ -22,6 +22,7 @@ ISS, SUB, IAT, NONCE, BOOT_COUNT, SOFTWARE = 1, 2, 6, 10, 267, 271
 CHAIN, CLOCK, METHOD = -65537, -65538, -65539
 
 READINGS = "readings"
+BY_OPERATOR = ("enrolment", "revocation")
 METHODS = ("measured", "modelled", "replayed")
 CLOCK_SOURCES = ("unset", "kept", "NTP", "gateway", "host")
 
@@ -202,7 +203,7 @@ def _check_presence(statement: Statement, claims: dict[Any, Any]) -> None:
     unknown = set(claims) - {ISS, SUB, IAT, NONCE, BOOT_COUNT, SOFTWARE, CHAIN, CLOCK, METHOD}
     if unknown:
         raise EncodingError(f"unknown claim {sorted(unknown, key=str)[0]!r}")
-    by_operator = statement.kind in ("enrolment", "revocation")
+    by_operator = statement.kind in BY_OPERATOR
     if (statement.boot_count is None) != by_operator:
         raise EncodingError("the boot count stands in what nodes sign, and only there")
     if (statement.software is None) != (statement.kind != "boot"):

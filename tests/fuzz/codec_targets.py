@@ -15,6 +15,7 @@ from earmark.errors import BadSignature, EncodingError
 from earmark.recognise import recognise
 
 import second_statement  # isort: skip - beside this folder: judge puts it on the path
+from crafted import CHOICES, chosen  # isort: skip - as the line before
 
 fw_ack, fw_beacon, fw_cbor, fw_cose, fw_settings = map(firmware, ("ack", "beacon", "cbor", "cose", "settings"))
 fw_ed25519 = firmware("ed25519")
@@ -248,9 +249,32 @@ SIGNATURES = [joined([GATEWAY.key, MESSAGE, GATEWAY.sign(MESSAGE)]), joined([byt
 
 @target(SIGNATURES, 300)
 def signature(encoded: bytes) -> None:
-    """Whatever stands for key, message and signature is verified or refused, by the node as by libsodium."""
+    """Whatever stands for key, message and signature is verified or refused, by the node and dryoc as by libsodium."""
     key, message, signed = (*pieces(encoded), b"", b"", b"")[:3]
     refusal = outcome(BadSignature, cose.verify, key, message, signed)
+    assert is_accepted(key, message, signed) is (refusal is None)
     assert cose.is_point(key) or refusal is not None
     theirs = outcome(ValueError, fw_ed25519.verify, key, message, signed)
     assert (refusal is None) == (theirs is None), (refusal, theirs)
+
+
+def is_accepted(key: bytes, message: bytes, signed: bytes) -> bool:
+    """Return libsodium's verdict on a signature, which must be dryoc's too where that is installed."""
+    verdict = cose.accepts_libsodium(key, message, signed)
+    assert not cose.has_dryoc or cose.accepts_dryoc(key, message, signed) is verdict, (verdict, key, message, signed)
+    return verdict
+
+
+# Good, of a part of small order each, of small order, in other encodings, S beyond the order, a bit flipped.
+CHOSEN = (
+    [bytes([7, i, 6, j]) for i in (0, 1, 2, 4) for j in (0, 1, 2, 4)]
+    + [bytes([a, i, r, 4, form, form]) for a, r in ((0, 6), (7, 0), (0, 0)) for i in (0, 4) for form in (0, 1, 3)]
+    + [bytes([7, 0, 6, 0, 0, 0, wraps, flip]) for wraps in (0, 242, 255) for flip in (0, 192, 193, 194)]
+)
+
+
+@target([octets.ljust(CHOICES, b"\0") + MESSAGE for octets in CHOSEN], CHOICES + 64)
+def verifiers(encoded: bytes) -> None:
+    """A signature crafted at the curve's edges, each byte choosing a part of it, gets its verdict from both."""
+    made = chosen(encoded)
+    assert is_accepted(made.key, made.message, made.signature) is made.is_good, made

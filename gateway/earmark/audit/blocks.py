@@ -78,6 +78,11 @@ class Blocks:
         self._height = 0
         self._bad_roots = 0
 
+    @property
+    def next_size(self) -> int:
+        """The number of leaves, more than there are, up to which no block ends."""
+        return self._next.size if self._next else 1 << 62
+
     def advance(self, tree: Tiles) -> None:
         """Check the blocks over the leaves so far."""
         while self._next is not None and self._next.size <= tree.size:

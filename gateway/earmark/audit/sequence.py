@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from earmark.statement import NO_ENTRY, Claims, Statement
+from earmark.statement import NO_ENTRY
 
 
 @dataclass(slots=True)
@@ -27,42 +27,58 @@ class Sequence:
         """Return the runs as (first, last)."""
         return [(run.first, run.last) for run in self._runs]
 
-    def explain(self, gap: Statement) -> None:
+    def explain(self, first: int, last: int) -> None:
         """Take note of what a `gap` statement says."""
-        if gap.body:
-            self._gaps.append((gap.body[1], gap.body[2]))
+        self._gaps.append((first, last))
 
-    def add(self, statement: Claims) -> str:
-        """Take in a statement; returns what is wrong with its `seq` and `prev` (§4.2 rules 7 and 8), or nothing."""
+    def fault(self, first: int, last: int, prev: bytes, entry: bytes) -> str:
+        """Say what is wrong with statements without a hole, from seq `first` after `prev` to seq `last` with `entry`
+        (§4.2 rules 7 and 8), or nothing.
+        """
         newest = self._runs[-1] if self._runs else None
-        if newest and (newest.last + 1, newest.entry) == (statement.seq, statement.prev):
-            newest.last, newest.entry = statement.seq, statement.entry
+        if newest and (newest.last + 1, newest.entry) == (first, prev):
             return ""
-        new = _Run(statement.seq, statement.seq, statement.prev, statement.entry)
-        at = bisect_right(self._runs, new.first, key=lambda run: run.first)
-        before, after = self._runs[max(0, at - 1) : at], self._runs[at : at + 1]
-        if before and before[0].last >= new.first:
+        before, after = self._neighbours(first)
+        if (before and before.last >= first) or (after and after.first <= last):
             return "is in the log twice"
-        fault = "" if (new.first == 1) == (new.prev == NO_ENTRY) else "is first and not, by its prev"
-        if before and before[0].last == new.first - 1:
-            fault = fault if before[0].entry == new.prev else f"does not follow the logged seq {new.first - 1}"
-            new = _Run(before[0].first, new.last, before[0].prev, new.entry)
-            at -= 1
-        else:
-            before = []
-        if after and after[0].first == new.last + 1:
-            fault = fault if after[0].prev == new.entry else f"is not what the logged seq {new.last + 1} follows"
-            new = _Run(new.first, after[0].last, new.prev, after[0].entry)
-        else:
-            after = []
-        self._runs[at : at + len(before) + len(after)] = [new]
-        return fault
+        if after and after.first == last + 1 and after.prev != entry:
+            return f"is not what the logged seq {last + 1} follows"
+        if before and before.last == first - 1 and before.entry != prev:
+            return f"does not follow the logged seq {first - 1}"
+        return "" if (first == 1) == (prev == NO_ENTRY) else "is first and not, by its prev"
+
+    def add(self, first: int, last: int, prev: bytes, entry: bytes) -> None:
+        """Take in statements without a hole, but for those that are there."""
+        newest = self._runs[-1] if self._runs else None
+        if newest and newest.last + 1 == first:
+            newest.last, newest.entry = last, entry
+            return
+        before, after = self._neighbours(first)
+        if (before and before.last >= first) or (after and after.first <= last):
+            return
+        new = _Run(first, last, prev, entry)
+        self._runs.insert(bisect_right(self._runs, first, key=_first), new)
+        if before and before.last == first - 1:
+            self._runs.remove(before)
+            new.first, new.prev = before.first, before.prev
+        if after and after.first == last + 1:
+            self._runs.remove(after)
+            new.last, new.entry = after.last, after.entry
+
+    def _neighbours(self, seq: int) -> tuple[_Run | None, _Run | None]:
+        """Return the run that begins at or before a `seq`, and the one after it."""
+        at = bisect_right(self._runs, seq, key=_first)
+        return self._runs[at - 1] if at else None, self._runs[at] if at < len(self._runs) else None
 
     def missing(self) -> tuple[int, int]:
         """Return how many `seq` below the newest are not in the log, and how many of these a gap explains."""
         ends = [0, *(run.last for run in self._runs)]
         holes = [(end + 1, run.first - 1) for end, run in zip(ends, self._runs, strict=False) if run.first > end + 1]
         return sum(last - first + 1 for first, last in holes), _overlap(holes, sorted(self._gaps))
+
+
+def _first(run: _Run) -> int:
+    return run.first
 
 
 def _overlap(holes: list[tuple[int, int]], gaps: list[tuple[int, int]]) -> int:

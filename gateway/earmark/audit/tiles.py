@@ -1,20 +1,37 @@
 """The tree over the leaves, and the stored tiles held against it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from earmark.audit.finding import Note
-from earmark.merkle import HASH_SIZE, Frontier, fold
-from earmark.tiles import WIDTH
+from earmark.merkle import HASH_SIZE, fold, node_hash
+from earmark.tiles import HEIGHT, WIDTH
+
+
+def _rows() -> list[list[bytes]]:
+    return [[] for _ in range(HEIGHT + 1)]
 
 
 @dataclass(slots=True)
-class _Level:
-    """The tile that is being filled: how many are full before it, its hashes, and the tree over them."""
+class _Tile:
+    """The tile that is being filled: how many are full before it, and over its hashes all complete nodes, by level."""
 
     number: int = 0
-    hashes: list[bytes] = field(default_factory=list)
-    tree: Frontier = field(default_factory=Frontier)
+    nodes: list[list[bytes]] = field(default_factory=_rows)
+
+    def extend(self, hashes: Sequence[bytes]) -> None:
+        below = self.nodes[0]
+        below += hashes
+        for above in self.nodes[1:]:
+            at = range(2 * len(above), len(below) - 1, 2)
+            if not at:
+                break
+            above += [node_hash(below[left], below[left + 1]) for left in at]
+            below = above
+
+    def peaks(self) -> list[bytes]:
+        """Return the complete nodes that make up what is there, left to right."""
+        return [nodes[-1] for nodes in reversed(self.nodes) if len(nodes) & 1]
 
 
 class Tiles:
@@ -24,32 +41,35 @@ class Tiles:
         self.size = 0
         self._read = read
         self._note = note
-        self._levels = [_Level()]
+        self._levels = [_Tile()]
 
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash."""
-        self.size += 1
-        self._add(leaf, 0)
+    def extend(self, leaves: Sequence[bytes]) -> None:
+        """Add leaf hashes."""
+        at = 0
+        while at < len(leaves):
+            part = leaves[at : at + WIDTH - self.size % WIDTH]
+            self._add(part, 0)
+            at, self.size = at + len(part), self.size + len(part)
 
-    def _add(self, node: bytes, number: int) -> None:
-        level = self._levels[number]
-        level.hashes.append(node)
-        level.tree.append(node)
-        if len(level.hashes) == WIDTH:
-            self._compare(number, level.number, b"".join(level.hashes))
-            self._levels[number] = _Level(level.number + 1)
-            if number + 1 == len(self._levels):
-                self._levels.append(_Level())
-            self._add(level.tree.root(), number + 1)
+    def _add(self, nodes: Sequence[bytes], level: int) -> None:
+        """Add nodes, no more than the level's tile has room for."""
+        tile = self._levels[level]
+        tile.extend(nodes)
+        if len(tile.nodes[0]) == WIDTH:
+            self._compare(level, tile.number, b"".join(tile.nodes[0]))
+            self._levels[level] = _Tile(tile.number + 1)
+            if level + 1 == len(self._levels):
+                self._levels.append(_Tile())
+            self._add(tile.nodes[HEIGHT], level + 1)
 
     def root(self) -> bytes:
         """Return the root over all leaves so far."""
-        return fold([peak for level in reversed(self._levels) for peak in level.tree.peaks])
+        return fold([peak for tile in reversed(self._levels) for peak in tile.peaks()])
 
     def finish(self) -> None:
         """Compare the tiles that are not full, and see that there is none beyond."""
-        for number, level in enumerate([*self._levels, _Level()]):
-            self._compare(number, level.number, b"".join(level.hashes))
+        for level, tile in enumerate([*self._levels, _Tile()]):
+            self._compare(level, tile.number, b"".join(tile.nodes[0]))
 
     def stored_leaf(self, index: int) -> bytes:
         """Return the stored hash of a leaf whose statement is gone; zeros where that is gone too."""

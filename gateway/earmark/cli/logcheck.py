@@ -2,10 +2,11 @@
 
 import argparse
 import time
+from contextlib import closing
 from pathlib import Path
 
 from earmark import cose
-from earmark.audit import MOST_CONTRADICTIONS, Audit, Contradiction, check_log
+from earmark.audit import MOST_CONTRADICTIONS, Audit, Contradiction, by_all_cores, check_log
 from earmark.cli.arguments import an_operator
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.screen import Screen
@@ -63,17 +64,14 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 def _check(farm: Farm, operator: bytes, screen: Screen) -> Audit:
     """Check a snapshot; a file that the database itself cannot read is a contradiction too."""
     try:
-        store = SqliteStore(farm.database, snapshot=True)
-        try:
+        with by_all_cores(farm.database) as survey_all, closing(SqliteStore(farm.database, snapshot=True)) as store:
             faults = store.faults()
             if faults:
                 return Audit(contradictions=[Contradiction(str(farm.database), fault) for fault in faults])
             with screen.progress("leaves") as progress:
-                audit = check_log(store, operator, progress)
+                audit = check_log(store, operator, progress, survey_all)
             _hold_against_mark(farm, operator, audit)
             return audit
-        finally:
-            store.close()
     except (CorruptLog, StoreError) as error:
         return Audit(contradictions=[Contradiction(str(farm.database), f"the database cannot be read: {error}")])
 

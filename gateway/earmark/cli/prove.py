@@ -8,7 +8,7 @@ from typing import Any
 
 from earmark import cose
 from earmark.anchoring import is_overdue
-from earmark.bulk import examine_all
+from earmark.bulk import TYPICAL, Pool
 from earmark.cli.arguments import a_count, a_range, joined, seconds
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.files import write_whole
@@ -146,7 +146,8 @@ def _why_no_anchor(farm: Farm, store: Store) -> str:
 def _checked(encoded: bytes, farm: Farm) -> Report:
     """Check the file as its reader will, before it leaves the house."""
     try:
-        return check(encoded, farm.operator_key(), (), lambda raws: examine_all(raws, len(raws)))
+        with Pool(len(encoded) // TYPICAL) as pool:
+            return check(encoded, farm.operator_key(), (), pool.examine_all)
     except ProofError as error:
         raise CorruptLog(
             f"the proof made from {farm.database} does not check ({error}): run `earmark log check`"
