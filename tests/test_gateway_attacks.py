@@ -53,7 +53,7 @@ class FakeLink:
     def acknowledge(self, messages: list[Message]) -> None:
         self.acknowledged += [message.mid for message in messages]
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
         self.published.append(payload)
 
 

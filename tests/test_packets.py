@@ -148,7 +148,9 @@ def test_a_publication_that_we_write_reads_back(size: int) -> None:
 
 def test_the_other_packets_are_the_bytes_of_the_standard() -> None:
     assert packets.puback(0x1234) == b"\x40\x02\x12\x34"
-    assert packets.subscribe(10, ["a/b", "c/d"]) == b"\x82\x0e\x00\x0a\x00\x03a/b\x01\x00\x03c/d\x01"
+    assert packets.subscribe(10, ["a/b", "c/d"], 1) == b"\x82\x0e\x00\x0a\x00\x03a/b\x01\x00\x03c/d\x01"
+    assert packets.subscribe(10, ["a/b"], 0) == b"\x82\x08\x00\x0a\x00\x03a/b\x00"
+    assert packets.publish(0, "a/b", b"z") == b"\x30\x06\x00\x03a/bz"
     assert packets.connect("id", "", "", 30) == b"\x10\x0e\x00\x04MQTT\x04\x00\x00\x1e\x00\x02id"
     login = packets.connect("id", "user", "pass", 10)
     assert login == b"\x10\x1a\x00\x04MQTT\x04\xc0\x00\x0a\x00\x02id\x00\x04user\x00\x04pass"

@@ -59,7 +59,8 @@ class Gateway:
         self._mark = HighWater(self._store, farm.high_water, origin(config.farm.site, signer.key), signer.key)
         self._mark_topic = f"{topics}/checkpoint"
         self._memory = BrokerMemory(endpoint, _session(farm, "checkpoint"), self._mark_topic, self._mark)
-        self._link = Link(endpoint, _session(farm), [f"{topics}/+/up"], self._intake.take)
+        qos = 0 if config.broker.embedded else 1
+        self._link = Link(endpoint, _session(farm), [f"{topics}/+/up"], self._intake.take, qos)
         self._broker = _broker(farm) if config.broker.embedded else None
         self._metrics = Metrics()
         self._watchdog = Watchdog()
@@ -188,7 +189,7 @@ class Gateway:
         self._metrics.turned()
         self._watchdog.beat()
         for name, payload in self._acks.due(time.monotonic_ns() // 1_000_000):
-            self._link.publish(f"earmark/v1/{self._config.farm.site}/{name}/down", payload)
+            self._link.publish(f"earmark/v1/{self._config.farm.site}/{name}/down", payload, qos=0)
 
     def _keep_house(self) -> None:
         self._settle(self._log.retry())

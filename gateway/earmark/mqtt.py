@@ -60,17 +60,24 @@ class Endpoint:
 class Link:
     """A lasting session with a broker, kept up across its restarts; all in the thread of its event loop but `publish`.
 
-    `receive` gets messages as they come.  The broker keeps what has no PUBACK and sends it again after a reconnect.
+    `receive` gets messages as they come.  At QoS 1 the broker keeps what has no PUBACK and sends it again after a
+    reconnect.
     """
 
     def __init__(
-        self, endpoint: Endpoint, session: str, topics: Sequence[str], receive: Callable[[list[Message]], None]
+        self,
+        endpoint: Endpoint,
+        session: str,
+        topics: Sequence[str],
+        receive: Callable[[list[Message]], None],
+        qos: int = 1,
     ) -> None:
         """`session` names it at the broker; who knows it can take it over, so it is not to be guessed."""
         self._endpoint = endpoint
         self._session = session
         self._topics = list(topics)
         self._receive = receive
+        self._qos = qos
         self._connection = 0
         self._mid = 0
         self._is_held = False
@@ -149,7 +156,7 @@ class Link:
         self._connection += 1
         self._wire = wire
         _log.info("connected to the broker at %s:%s", self._endpoint.host, self._endpoint.port)
-        wire.transport.write(packets.subscribe(self._next_mid(), self._topics))
+        wire.transport.write(packets.subscribe(self._next_mid(), self._topics, self._qos))
         for topic, payload in self._retained.items():
             wire.transport.write(packets.publish(self._next_mid(), topic, payload, retain=True))
         while self._unsent:
@@ -176,11 +183,11 @@ class Link:
             self._wire.heard_at_s = asyncio.get_running_loop().time()  # it was us who did not listen
             self._wire.transport.resume_reading()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send a message at QoS 1, now or after the next reconnect; retained ones are sent again at every connect."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
+        """Send a message, now or after the next reconnect; retained ones are sent again at every connect."""
         if retain:
             self._retained[topic] = payload
-        packet = packets.publish(self._next_mid(), topic, payload, retain=retain)
+        packet = packets.publish(self._next_mid() if qos else 0, topic, payload, retain=retain)
         if self._wire:
             self._wire.transport.write(packet)
         elif not retain:

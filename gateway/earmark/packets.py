@@ -92,14 +92,15 @@ def connect(client: str, user: str, password: str, keepalive_s: int) -> bytes:
     return _framed(0x10, _string("MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big") + _string(client) + login)
 
 
-def subscribe(mid: int, topics: list[str]) -> bytes:
-    """Return a SUBSCRIBE at QoS 1."""
-    return _framed(0x82, mid.to_bytes(2, "big") + b"".join(_string(topic) + b"\x01" for topic in topics))
+def subscribe(mid: int, topics: list[str], qos: int) -> bytes:
+    """Return a SUBSCRIBE at QoS 0 or 1."""
+    return _framed(0x82, mid.to_bytes(2, "big") + b"".join(_string(topic) + bytes([qos]) for topic in topics))
 
 
 def publish(mid: int, topic: str, payload: bytes, *, retain: bool = False) -> bytes:
-    """Return a PUBLISH at QoS 1."""
-    return _framed(0x33 if retain else 0x32, _string(topic) + mid.to_bytes(2, "big") + payload)
+    """Return a PUBLISH: at QoS 1 under a number, at QoS 0 where `mid` is 0."""
+    head = (0x32 if mid else 0x30) | retain
+    return _framed(head, _string(topic) + (mid.to_bytes(2, "big") if mid else b"") + payload)
 
 
 def puback(mid: int) -> bytes:

@@ -44,7 +44,9 @@ class Feed:
         self._is_held = False
         self.answers = 0
 
-    def __call__(self, endpoint: object, session: str, topics: object, receive: Callable[[list[Message]], None]) -> Any:
+    def __call__(
+        self, endpoint: object, session: str, topics: object, receive: Callable[[list[Message]], None], qos: int
+    ) -> Any:
         """Be constructed as the real one is."""
         self._receive = receive
         return self
@@ -92,7 +94,7 @@ class Feed:
         self._is_held = held
         self._room.set()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
         """Count the gateway's signed acknowledgements."""
         self.answers += 1
 
