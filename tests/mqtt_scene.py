@@ -43,9 +43,9 @@ class Broker(Mosquitto):
 class Held:
     """A link and what it received."""
 
-    def __init__(self, port: int, **named: object) -> None:
+    def __init__(self, port: int, qos: int = 1, **named: object) -> None:
         self.received: list[Message] = []
-        self.link = Link(Endpoint("127.0.0.1", port, **named), "session", TOPICS, self.received.extend)  # type: ignore[arg-type]
+        self.link = Link(Endpoint("127.0.0.1", port, **named), "session", TOPICS, self.received.extend, qos)  # type: ignore[arg-type]
 
     @property
     def payloads(self) -> list[bytes]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,11 @@ class FakeLink:
     def acknowledge(self, messages: list[Message]) -> None:
         self.acknowledged += [message.mid for message in messages]
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self.published.append(payload)
+
+    def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        self.published += [payload for _, payload in messages]
 
 
 def still(farm: Farm) -> tuple[Gateway, FakeLink]:

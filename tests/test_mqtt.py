@@ -140,6 +140,34 @@ async def test_what_waits_for_a_connection_is_bounded_and_the_newest_is_kept(
     ]
 
 
+async def test_answers_arrive_in_order_and_those_from_before_the_connection_too(mosquitto: Broker) -> None:
+    peer = await asyncio.to_thread(Peer, mosquitto.port, "out/+")
+    held = Held(mosquitto.port)
+    held.link.answer([("out/a", b"before"), ("out/b", b"too")])
+    async with running(held.link):
+        held.link.answer([("out/a", b"1"), ("out/b", b"2"), ("out/a", b"3")])
+        held.link.answer([])
+        await until(lambda: len(peer.received) == 5)
+    await asyncio.to_thread(peer.close)
+    found = [(message.topic, bytes(message.payload), message.qos) for message in peer.received]
+    said = [("out/a", b"before"), ("out/b", b"too"), ("out/a", b"1"), ("out/b", b"2"), ("out/a", b"3")]
+    assert found == [(topic, payload, 0) for topic, payload in said]
+
+
+async def test_at_qos_0_everything_comes_once_and_nothing_waits_for_us(mosquitto: Broker) -> None:
+    held = Held(mosquitto.port, qos=0)
+    async with running(held.link):
+        await publish(mosquitto.port, [b"a", b"b"])
+        await until(lambda: held.payloads == [b"a", b"b"])
+        held.link.acknowledge(held.received)  # there is nothing to acknowledge
+        await held.cut()
+        await asyncio.sleep(0.1)
+        await publish(mosquitto.port, [b"c"])
+        await until(lambda: len(held.payloads) == 3)
+    assert held.payloads == [b"a", b"b", b"c"]
+    assert {message.qos for message in held.received} == {0}
+
+
 async def test_packet_numbers_go_round_and_are_never_nought() -> None:
     link = Held(1).link
     numbers = [link._next_mid() for _ in range(70_000)]

@@ -29,6 +29,8 @@ LOOK_S = 0.5
 HELLO_S = 20
 """A board's TLS handshake takes seconds; whoever has not said who he is by then is disconnected."""
 MAX_LOG = 1 << 20
+MAX_PENDING = 32 << 20
+"""Bytes that wait for a client, the gateway among them, before it is disconnected."""
 FULL, ROOM = 1 << 20, 2 << 20
 """Free bytes: below the one the server may have given up writing, from the other on it is started anew."""
 
@@ -185,6 +187,7 @@ def _settings(
         "server_name": f"earmark-{site}",
         "listen": "127.0.0.1:-1",
         "max_payload": MAX_MESSAGE,
+        "max_pending": MAX_PENDING,
         "max_connections": max_connections,
         "jetstream": {
             "store_dir": str(folder / "streams"),

@@ -188,8 +188,10 @@ class Gateway:
         self._remember()
         self._metrics.turned()
         self._watchdog.beat()
-        for name, payload in self._acks.due(time.monotonic_ns() // 1_000_000):
-            self._link.publish(f"earmark/v1/{self._config.farm.site}/{name}/down", payload, qos=0)
+        answers = self._acks.due(time.monotonic_ns() // 1_000_000)
+        if answers:
+            site = self._config.farm.site
+            self._link.answer([(f"earmark/v1/{site}/{name}/down", payload) for name, payload in answers])
 
     def _keep_house(self) -> None:
         self._settle(self._log.retry())

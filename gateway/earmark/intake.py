@@ -14,12 +14,15 @@ import sys
 from asyncio import Future, StreamReader, StreamWriter
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from earmark.mqtt import Message
 from earmark.process import bound_to_us
 from earmark.verifier import FORMAT, Verdict, frame, poison, unpack
 
 BATCH = 512
+GATHERED, GATHER_S = 4096, 0.1
+"""Statements that are worth a transaction while more wait than the verifiers can take, and how long they may take."""
 HIGH, LOW = 4 << 20, 2 << 20
 """Bytes that wait: above the one nothing more is read, below the other it is again."""
 
@@ -248,14 +251,13 @@ class Intake:
         self._dispatch()
 
     async def collect(self, wait_s: float) -> list[Verified]:
-        """Return what is verified, in the order it came, after waiting at most `wait_s` for a first message."""
-        if not (self._examined and self._examined[0][1].done()):
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._arrived.wait()
-            except TimeoutError:
-                return []
+        """Return what is verified, in the order it came, after waiting at most `wait_s` for a first message, and in a
+        flood at most `GATHER_S` for `GATHERED` of them.
+        """
+        if not await self._until(1, wait_s):
+            return []
+        if self._waiting:
+            await self._until(GATHERED // BATCH, GATHER_S)
         verified: list[Verified] = []
         while self._examined and self._examined[0][1].done():
             batch, examined = self._examined.popleft()
@@ -265,6 +267,20 @@ class Intake:
             self._is_held = False
             self._hold(False)
         return verified
+
+    async def _until(self, batches: int, wait_s: float) -> bool:
+        """Wait until so many batches are verified, in order, and no longer; say whether they are."""
+        try:
+            async with asyncio.timeout(wait_s):
+                while not self._has(batches):
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _has(self, batches: int) -> bool:
+        return len(self._examined) >= batches and all(done.done() for _, done in islice(self._examined, batches))
 
     def forget(self) -> None:
         """Let go of what waits: the broker, or the node, sends it again."""

@@ -183,15 +183,23 @@ class Link:
             self._wire.heard_at_s = asyncio.get_running_loop().time()  # it was us who did not listen
             self._wire.transport.resume_reading()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, qos: int = 1) -> None:
-        """Send a message, now or after the next reconnect; retained ones are sent again at every connect."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send a message at QoS 1, now or after the next reconnect; retained ones are sent again at every connect."""
         if retain:
             self._retained[topic] = payload
-        packet = packets.publish(self._next_mid() if qos else 0, topic, payload, retain=retain)
+        packet = packets.publish(self._next_mid(), topic, payload, retain=retain)
         if self._wire:
             self._wire.transport.write(packet)
         elif not retain:
             self._unsent.append(packet)
+
+    def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Send (topic, payload) of each at QoS 0, now or after the next reconnect."""
+        answers = [packets.publish(0, topic, payload) for topic, payload in messages]
+        if self._wire:
+            self._wire.transport.write(b"".join(answers))
+        else:
+            self._unsent += answers
 
     def publish_from_thread(self, topic: str, payload: bytes) -> None:
         """Send a retained message, from another thread."""
