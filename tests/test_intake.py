@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from earmark import intake
+from earmark import intake as intake_module
 from earmark.config import Farm
 from earmark.errors import BadSignature, EncodingError
 from earmark.gateway import Gateway
-from earmark.intake import ATTEMPTS, BATCH, OVERHEAD, Intake, Verified, Verifiers
+from earmark.intake import ATTEMPTS, BATCH, GATHER_S, OVERHEAD, Intake, Verified, Verifiers, verifiers_for_this_machine
 from earmark.mqtt import Message
 from earmark.verifier import examine
 from farm import Signing
@@ -421,3 +422,34 @@ async def test_a_verifier_ends_by_itself_when_its_gateway_is_gone(verifiers: Ver
         process._writer.close()
     async with asyncio.timeout(WAIT_S):
         await asyncio.to_thread(child.wait, WAIT_S)
+
+
+# floods
+
+
+async def test_a_flood_is_gathered_into_few_large_pieces(verifiers: Verifiers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "GATHERED", 3 * BATCH)
+    monkeypatch.setattr(intake_module, "GATHER_S", WAIT_S)
+    way, raws = Way(verifiers), [b"junk %d" % number for number in range(9 * BATCH)]
+    way.intake.take(messages(raws))
+    sizes = [len(await way.intake.collect(WAIT_S)) for _ in range(2)]
+    assert min(sizes) >= 3 * BATCH
+    assert sum(sizes) + len(await way.collect(9 * BATCH - sum(sizes))) == 9 * BATCH
+
+
+async def test_a_flood_waits_no_longer_than_it_may_for_a_slow_batch(hooked: Path, verifiers: Verifiers) -> None:
+    """The second batch takes a second and more; the first is not kept back for it."""
+    raws = [b"junk %d" % number for number in range(BATCH)] + [SLOW + b"%d" % number for number in range(12)]
+    way = Way(verifiers)
+    way.intake.take(messages(raws + [b"junk"] * 3 * BATCH))
+    begun = time.monotonic()
+    first = await way.intake.collect(WAIT_S)
+    assert len(first) == BATCH
+    assert time.monotonic() - begun < GATHER_S + 0.9
+    assert len(first) + len(await way.collect(len(raws) + 3 * BATCH - BATCH)) == len(raws) + 3 * BATCH
+
+
+def test_a_small_machine_has_fewer_verifiers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    sizes = {64 << 20: 1, 430 << 20: 3, 512 << 20: 4, 4 << 30: 6}
+    assert {memory: verifiers_for_this_machine(memory) for memory in sizes} == sizes

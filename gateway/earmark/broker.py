@@ -21,7 +21,7 @@ from typing import Any
 
 from earmark.errors import ConfigError, EarmarkError
 from earmark.keys import replace_private
-from earmark.process import bound_to_us
+from earmark.process import bound_to_us, machine_memory
 from earmark.rights import MAX_IN_FLIGHT, MAX_MESSAGE, rights
 
 START_S = 15.0
@@ -207,8 +207,7 @@ def _economical(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for a server that shares the machine: one core, and garbage collected a quarter as often,
     within a quarter of the memory.  A message then costs it a third less; what is set already stays.
     """
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {"GOMAXPROCS": "1", "GOGC": "400", "GOMEMLIMIT": str(memory // 4)} | dict(environment)
+    return {"GOMAXPROCS": "1", "GOGC": "400", "GOMEMLIMIT": str(machine_memory() // 4)} | dict(environment)
 
 
 def _user(site: str, user: str, password: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from earmark.intake import Intake, Verified, Verifiers, verifiers_for_this_machi
 from earmark.log import Log, Outcome
 from earmark.metrics import Metrics
 from earmark.mqtt import Endpoint, Link, Message
-from earmark.process import Watchdog, clock_ms
+from earmark.process import Watchdog, clock_ms, machine_memory
 from earmark.public import Public
 from earmark.rights import GATEWAY_USER
 from earmark.statement import origin
@@ -53,7 +53,7 @@ class Gateway:
         signer = farm.signer("gateway")
         self._log = Log(self._store, farm.operator_key(), signer, clock_ms, config.ingest.max_ahead_s)
         self._acks = Acknowledger(self._log, signer, round(config.ingest.ack_every_s * 1000))
-        self._verifiers = Verifiers(verifiers_for_this_machine())
+        self._verifiers = Verifiers(verifiers_for_this_machine(machine_memory()))
         self._intake = Intake(self._verifiers, config.ingest.most_a_minute, self._hold, self._drop)
         topics, endpoint = f"earmark/v1/{config.farm.site}", _endpoint(farm)
         self._mark = HighWater(self._store, farm.high_water, origin(config.farm.site, signer.key), signer.key)

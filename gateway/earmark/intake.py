@@ -33,6 +33,9 @@ HANG_S = 30.0
 HANG_PARTS = 10
 """Parts of that time; a stall of our own loop, such as on a slow disk, counts as one of them."""
 
+VERIFIER_MEMORY = 128 << 20
+"""Bytes of the machine's memory for each verifier, which takes a sixth of that."""
+
 RELAUNCH_S = 1.0
 ATTEMPTS = 3
 MOST_TOPICS = 65_536
@@ -293,8 +296,8 @@ def _size(messages: list[Message]) -> int:
     return sum([len(message.payload) for message in messages]) + OVERHEAD * len(messages)
 
 
-def verifiers_for_this_machine() -> int:
-    """Return how many verifier processes this machine is worth, at most six: a core each, and two more that have work
-    while the answers of the others are written to disk.
+def verifiers_for_this_machine(memory: int) -> int:
+    """Return how many verifier processes a machine with so many bytes of memory is worth, at most six: a core each, and
+    two more that have work while the answers of the others are written to disk; fewer where memory is short.
     """
-    return min(6, len(os.sched_getaffinity(0)) + 2)
+    return max(1, min(6, len(os.sched_getaffinity(0)) + 2, memory // VERIFIER_MEMORY))

@@ -13,6 +13,11 @@ def clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def machine_memory() -> int:
+    """Return the bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def bound_to_us(command: Sequence[str]) -> list[str]:
     """Return the command so that the kernel ends it (SIGTERM) with the thread that started it, even if we are killed.
 

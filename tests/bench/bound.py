@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dryoc.sign import VerifyKey
 from nacl._sodium import ffi, lib
 
 from bench.farms import read
@@ -124,7 +125,7 @@ def verify_for(seconds: float, rows: list[tuple[bytes, bytes]]) -> tuple[int, fl
 
 
 def compare_with_c(path: Path) -> dict[str, float | str]:
-    """Verify in one process by PyNaCl's binding and by a loop in C, in turn; a reason where there is no compiler."""
+    """Verify in one process by PyNaCl, by a loop in C and by dryoc, in turn; a reason where there is no compiler."""
     rows = signed(path, STATEMENTS)
     compiler = shutil.which("gcc") or shutil.which("cc")
     with tempfile.TemporaryDirectory() as folder:
@@ -139,7 +140,7 @@ def compare_with_c(path: Path) -> dict[str, float | str]:
         loop = ctypes.CDLL(str(made)).verify_all
     loop.restype, loop.argtypes = ctypes.c_long, (ctypes.c_char_p, ctypes.c_long)
     packed = b"".join(len(text).to_bytes(2, "big") + key + sign + text for key, sign, text in rows)
-    by_c, by_python = [], []
+    by_c, by_python, by_dryoc = [], [], []
     for _ in range(5):
         begun = time.perf_counter()
         if loop(packed, len(rows)) != len(rows):
@@ -147,7 +148,12 @@ def compare_with_c(path: Path) -> dict[str, float | str]:
         by_c.append(len(rows) / (time.perf_counter() - begun))
         count, took_s, _ = verify_for(len(rows) / by_c[-1], [(sign + text, key) for key, sign, text in rows])
         by_python.append(count / took_s)
-    return {"c_per_s": statistics.median(by_c), "pynacl_per_s": statistics.median(by_python)}
+        begun = time.perf_counter()
+        for key, sign, text in rows:
+            VerifyKey(key).verify(sign, text)
+        by_dryoc.append(len(rows) / (time.perf_counter() - begun))
+    rates = {"c_per_s": by_c, "pynacl_per_s": by_python, "dryoc_per_s": by_dryoc}
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 def main(path: Path) -> None:

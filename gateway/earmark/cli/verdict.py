@@ -1,6 +1,7 @@
 """What `earmark check` says to a person."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -135,10 +136,10 @@ def _say_statements(report: Report, most: int | None, screen: Screen) -> None:
     said = [subject for subject in report.subjects if subject.claims.method is not None]
     if said:
         screen.heading("Readings")
+        methods = Counter(subject.method for subject in said)
         for method, text in _METHODS.items():
-            number = sum(subject.method == method for subject in said)
-            if number:
-                screen.say(text.format(count(number, "statement")), indent=2, style="yellow")
+            if methods[method]:
+                screen.say(text.format(count(methods[method], "statement")), indent=2, style="yellow")
         rows = list(islice(_readings(said), most and most + 1))
         screen.table(("leaf", "taken at (UTC)", "reading", "value", "unit", ""), rows[:most], right=(0, 3))
         if most and len(rows) > most:
