@@ -325,3 +325,20 @@ def test_a_full_disk_in_housekeeping_does_not_end_the_gateway(farm: Farm) -> Non
     made._store._db.execute("PRAGMA query_only = ON")
     with pytest.raises(StoreError):
         made._keep_house()
+
+
+def test_how_much_waits_at_a_node_is_shown_as_it_says(farm: Farm) -> None:
+    node = enrolled(farm)
+    gateway, _ = still(farm)
+    base = {-2: "n1/", -3: NOW_S, 0: "outbox", 1: "count"}
+    said: list[dict[int, Any]] = [{2: 7}, {3: "seven"}, {4: True}, {2: 9}]
+    raws = [node.say([base | value], boot_count=1, method=0) for value in said]
+
+    def shown(*some: bytes) -> float | None:
+        gateway._asked_s.clear()
+        gateway._turn([message(raw, 1) for raw in some])
+        return gateway._metrics.registry.get_sample_value("earmark_node_outbox", {"node": "n1"})
+
+    assert shown(node.read()) is None
+    assert [shown(raw) for raw in raws] == [7, 7, 7, 9]
+    assert shown(raws[0]) == 9, "what came before says nothing new"

@@ -12,7 +12,7 @@ A recording (replay.py) has `rows` in place of `read`: its readings have times o
 
 MEASURED, MODELLED, REPLAYED = range(3)
 METHODS = ("measured", "modelled", "replayed")
-DRIVERS = ("modelled", "replay", "thermal")
+DRIVERS = ("modelled", "replay", "thermal", "waiting")
 
 
 class REQUIRED:

@@ -26,7 +26,7 @@ from earmark.mqtt import Endpoint, Link, Message
 from earmark.process import Watchdog, clock_ms, machine_memory
 from earmark.public import Public
 from earmark.rights import GATEWAY_USER
-from earmark.statement import origin
+from earmark.statement import decode, origin
 from earmark.status import Doctor, routes, serving
 from earmark.store.sqlite import SqliteStore
 from earmark.verifier import Arrival
@@ -37,6 +37,9 @@ HOUSEKEEPING_S = 5.0
 LOCK_S = 3.0
 ASK_S = 10.0
 CERTIFICATE_S = 60.0
+OUTBOX = b"\x00\x66outbox"
+"""The name of a node's reading of its own outbox, as a SenML record has it (docs/firmware.md)."""
+
 GARBAGE = 50_000  # objects made before the collector looks at those of the batches under way
 
 _log = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class Gateway:
         self._unsealed_since_ms: int | None = None
         self._quarantined: dict[str, tuple[int, Outcome]] = {}
         self._dropped: Counter[str] = Counter()
+        self._asked_s: dict[str, float] = {}
         self._next_certificate = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -234,9 +238,22 @@ class Gateway:
         self._acks.note(outcomes)
         self._metrics.settled(outcomes, clock_ms())
         for outcome in outcomes:
-            if outcome.error is not None:
+            if outcome.error is None:
+                if OUTBOX in outcome.arrival.raw:
+                    self._note_outbox(outcome)
+            else:
                 count, _ = self._quarantined.get(type(outcome.error).__name__, (0, outcome))
                 self._quarantined[type(outcome.error).__name__] = count + 1, outcome
+
+    def _note_outbox(self, outcome: Outcome) -> None:
+        """Take note of how much waits at a node that says so, once in a while: to decode everything costs too much."""
+        claims, now_s = outcome.arrival.claims, time.monotonic()
+        if claims is None or outcome.repeat or now_s < self._asked_s.get(claims.sub, 0.0):
+            return
+        self._asked_s[claims.sub] = now_s + HOUSEKEEPING_S
+        for reading in decode(outcome.arrival.raw).readings:
+            if reading.name == f"{claims.sub}/outbox" and type(reading.value) is int:
+                self._metrics.outbox(claims.sub, reading.value)
 
     def _say(self) -> None:
         """Say what went into the quarantine since the last time, a line for each reason."""

@@ -61,6 +61,8 @@ class Metrics:
         self._leaves = gauge("earmark_log_leaves", "Leaves in the newest block")
         self._height = gauge("earmark_block_height", "Height of the newest block")
         self._nodes = gauge("earmark_nodes", "Nodes whose statements are in the log")
+        said = "Statements that wait at a node, as its newest reading of its outbox says"
+        self._outboxes = gauge("earmark_node_outbox", said, "node")
         self._missing = gauge("earmark_statements_missing", "Statements below a node's newest that are not in the log")
 
     def _measure_delays(self) -> None:
@@ -138,6 +140,10 @@ class Metrics:
     def refused(self, limit: str, count: int = 1) -> None:
         """A limit refused messages or a connection; `limit` is its name, one of a few."""
         self._limited.labels(limit).inc(count)
+
+    def outbox(self, node: str, waiting: int) -> None:
+        """A node said how many of its statements wait."""
+        self._outboxes.labels(node).set(waiting)
 
     def chains(self, chains: Iterable[Sequence[Run]]) -> None:
         """The runs of `seq` that each node has in the log."""

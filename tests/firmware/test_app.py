@@ -11,7 +11,7 @@ import settings
 from clock import HOST, Clock
 from identity import Identity
 from outbox import Outbox, OutboxError
-from sensors import REPLAYED
+from sensors import MEASURED, REPLAYED
 
 KEY = bytes(range(32))
 ROWS = 40
@@ -86,6 +86,17 @@ class Node(unittest.TestCase):
         outbox.refuses = False
         node._tell_dropped()
         self.assertEqual(outbox.dropped, [])
+
+    def test_a_node_says_how_much_waits_in_its_outbox(self):
+        outbox = Outbox(scratch.MemoryFolder(), 4096, 1024)
+        node, sensors = self.node(outbox, {"driver": "waiting"})
+        node._boot()
+        signed = []
+        node._chain.readings = lambda method, payload, positions=None: signed.append((method, payload)) or 2
+        asyncio.run(node._sample(MEASURED, sensors))
+        method, payload = signed[0]
+        record = cbor.decode(payload)[0]
+        self.assertEqual((method, record[0], record[1], record[2]), (MEASURED, "outbox", "count", 1))
 
     def test_an_acknowledgement_too_large_for_the_memory_is_ignored(self):
         def verify(payload, gateway_key, kid):
