@@ -153,6 +153,14 @@ CASES: dict[str, tuple[Callable[[sqlite3.Connection, SampleFarm], None], str, st
         "leaf 5",
         "does not find",
     ),
+    "a copy of a statement under a chain of nobody": (
+        change(
+            "UPDATE entries SET chain = 999, seq = 8, statement = (SELECT statement FROM entries WHERE idx = 6)"
+            " WHERE idx = 12"
+        ),
+        "leaf 12",
+        "twice",
+    ),
     "other readings by the same node": (other_reading, "block 1", "root is not the one"),
     "a tile's hash": (cell("tiles", "hashes", "level = 0", lambda h: flip(h, 7 * 32)), "tile 0/0", "leaf 7"),
     "a tile cut short": (cell("tiles", "hashes", "level = 0", lambda h: h[:-32]), "tile 0/0", "holds 13"),

@@ -1,9 +1,12 @@
 """Many statements examined by all cores: the same verdicts in the same order; a process that ends blames none."""
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from commands import Earmark, in_farm
@@ -77,3 +80,15 @@ def test_a_check_whose_process_ends_says_nothing_of_the_proof(
     monkeypatch.setattr(stretch, "_survey_file", ends)
     for said in (earmark("check", lot, "--operator", sample.did), in_farm(earmark)("log", "check")):
         assert (said.status, "a process that verified statements was ended" in " ".join(said.err.split())) == (3, True)
+
+
+def test_the_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    """Also where that one is killed: each may have a log open, which a gateway goes on writing."""
+    program = "import time\nfrom earmark.bulk import WORTH, Pool\nwith Pool(WORTH) as pool:\n"
+    program += "    print(*pool._pool._processes, flush=True)\n    time.sleep(60)\n"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        workers = [psutil.Process(int(number)) for number in process.stdout.readline().split()]
+        process.kill()
+    assert len(workers) == len(os.sched_getaffinity(0))
+    assert psutil.wait_procs(workers, timeout=10)[1] == []

@@ -437,6 +437,17 @@ async def test_a_flood_is_gathered_into_few_large_pieces(verifiers: Verifiers, m
     assert sum(sizes) + len(await way.collect(9 * BATCH - sum(sizes))) == 9 * BATCH
 
 
+async def test_what_is_all_there_is_is_not_kept_back_for_more(
+    verifiers: Verifiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "GATHER_S", WAIT_S)
+    way, raws = Way(verifiers), [b"junk %d" % number for number in range(3 * BATCH + 7)]
+    way.intake.take(messages(raws))
+    begun = time.monotonic()
+    assert len(await way.collect(len(raws))) == len(raws)
+    assert time.monotonic() - begun < WAIT_S / 2
+
+
 async def test_a_flood_waits_no_longer_than_it_may_for_a_slow_batch(hooked: Path, verifiers: Verifiers) -> None:
     """The second batch takes a second and more; the first is not kept back for it."""
     raws = [b"junk %d" % number for number in range(BATCH)] + [SLOW + b"%d" % number for number in range(12)]

@@ -29,8 +29,8 @@ LOOK_S = 0.5
 HELLO_S = 20
 """A board's TLS handshake takes seconds; whoever has not said who he is by then is disconnected."""
 MAX_LOG = 1 << 20
-MAX_PENDING = 32 << 20
-"""Bytes that wait for a client, the gateway among them, before it is disconnected."""
+MAX_PENDING, PATIENCE_S = 32 << 20, 120
+"""Bytes that wait for a client, the gateway among them, and seconds that it takes none, before it is disconnected."""
 FULL, ROOM = 1 << 20, 2 << 20
 """Free bytes: below the one the server may have given up writing, from the other on it is started anew."""
 
@@ -188,6 +188,7 @@ def _settings(
         "listen": "127.0.0.1:-1",
         "max_payload": MAX_MESSAGE,
         "max_pending": MAX_PENDING,
+        "write_deadline": f"{PATIENCE_S}s",
         "max_connections": max_connections,
         "jetstream": {
             "store_dir": str(folder / "streams"),

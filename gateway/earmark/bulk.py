@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from types import TracebackType
 from typing import Self, TypeVar
 
+from earmark.process import end_with
 from earmark.verifier import Verdict, examine, pack, unpack
 
 CHUNK = 512
@@ -36,7 +37,7 @@ class Pool:
         self._pool: ProcessPoolExecutor | None = None
         if count >= WORTH and self._cores > 1:
             context = get_context("fork" if threading.active_count() == 1 else "spawn")
-            self._pool = ProcessPoolExecutor(self._cores, mp_context=context)
+            self._pool = ProcessPoolExecutor(self._cores, context, end_with, (os.getpid(),))
             for _ in range(self._cores):
                 self._pool.submit(os.getpid)  # it starts a process for each thing to do that finds none idle
 

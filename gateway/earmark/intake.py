@@ -250,12 +250,12 @@ class Intake:
             self._examined.append((batch, examined))
 
     def _on_examined(self, _: Future[list[Verdict]]) -> None:
-        self._arrived.set()
         self._dispatch()
+        self._arrived.set()
 
     async def collect(self, wait_s: float) -> list[Verified]:
         """Return what is verified, in the order it came, after waiting at most `wait_s` for a first message, and in a
-        flood at most `GATHER_S` for `GATHERED` of them.
+        flood at most `GATHER_S` for `GATHERED` of them, or for all that are here.
         """
         if not await self._until(1, wait_s):
             return []
@@ -283,7 +283,9 @@ class Intake:
         return True
 
     def _has(self, batches: int) -> bool:
-        return len(self._examined) >= batches and all(done.done() for _, done in islice(self._examined, batches))
+        if self._waiting and len(self._examined) < batches:
+            return False
+        return bool(self._examined) and all(done.done() for _, done in islice(self._examined, batches))
 
     def forget(self) -> None:
         """Let go of what waits: the broker, or the node, sends it again."""

@@ -5,7 +5,7 @@ memory grows with nodes, holes and anchors, not with leaves.
 What does not fit is collected by name instead of raised, so that one fault does not hide the next.
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 
 from earmark import merkle
@@ -41,8 +41,9 @@ def check_log(
 
     Every statement: that it decodes, its signature, its right to its leaf (registry replayed, `seq` and `prev` of its
     chain), and that the store finds it; the tree from the statements, against every stored tile and every block's root;
-    headers, checkpoints and receipts; beacons, anchors' evidence, runs and quarantine.  `progress` gets the number of
-    leaves done, and of all.  What was cut off the log's end with its blocks, nothing in the store can show.
+    headers, checkpoints and receipts; beacons (an unfit one is named once a stretch), anchors' evidence, runs and
+    quarantine.  `progress` gets the number of leaves done, and of all.  What was cut off the log's end with its blocks,
+    nothing in the store can show.
 
     `survey_all` gives `survey` of each (start, stop), in order, as `by_all_cores` does; else this process does all.
     """
@@ -171,7 +172,7 @@ class _Walk:
         sequence, stored = self._chains.get(name) or self._chains.setdefault(name, Sequence()), self._stored.get(name)
         links = run.first.seq, run.last, run.first.prev, run.entry
         if stored is None or stored.id != run.chain or sequence.fault(*links) or not self._may_sign(run.first):
-            self._one_by_one(stretch, name, range(run.first.seq, run.last + 1))
+            self._one_by_one(stretch, run)
             return
         sequence.add(*links)
         self._audit.kinds += run.kinds
@@ -185,11 +186,11 @@ class _Walk:
             return False
         return True
 
-    def _one_by_one(self, stretch: Stretch, name: tuple[bytes, str], seqs: Container[int]) -> None:
+    def _one_by_one(self, stretch: Stretch, run: Run) -> None:
+        said = {(run.chain, seq) for seq in range(run.first.seq, run.last + 1)}
         for index, place, raw in self._store.leaves(stretch.start, stretch.stop):
-            claims, error = examine(raw)
-            if claims and (claims.key, claims.sub) == name and claims.seq in seqs:
-                self._leaf(index, place, raw, claims, error)
+            if place in said:
+                self._leaf(index, place, raw, *examine(raw))
 
     def finish(self) -> None:
         """Check what shows only at the end: tiles, blocks beyond the log, runs."""

@@ -56,14 +56,13 @@ class Sequence:
         before, after = self._neighbours(first)
         if (before and before.last >= first) or (after and after.first <= last):
             return
+        low = high = bisect_right(self._runs, first, key=_first)
         new = _Run(first, last, prev, entry)
-        self._runs.insert(bisect_right(self._runs, first, key=_first), new)
         if before and before.last == first - 1:
-            self._runs.remove(before)
-            new.first, new.prev = before.first, before.prev
+            new.first, new.prev, low = before.first, before.prev, low - 1
         if after and after.first == last + 1:
-            self._runs.remove(after)
-            new.last, new.entry = after.last, after.entry
+            new.last, new.entry, high = after.last, after.entry, high + 1
+        self._runs[low:high] = [new]
 
     def _neighbours(self, seq: int) -> tuple[_Run | None, _Run | None]:
         """Return the run that begins at or before a `seq`, and the one after it."""

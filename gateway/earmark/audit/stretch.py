@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 from earmark.bulk import TYPICAL, Pool
@@ -96,17 +96,14 @@ def by_all_cores(path: Path) -> Iterator[SurveyAll | None]:
     """Have stretches of the log in this file examined by a process of each core, which start at once; each opens the
     store for itself, and this process may do so only within the block.  None where that is not worth it.
     """
-    with Pool(path.stat().st_size // TYPICAL) as pool:
+    size = path.stat().st_size if path.exists() else 0
+    with Pool(size // TYPICAL) as pool:
         yield partial(pool.map, partial(_survey_file, path)) if pool.has_processes else None
 
 
 def _survey_file(path: Path, place: Place) -> list[Stretch]:
-    return survey(_opened(path), *place)
-
-
-@lru_cache(1)
-def _opened(path: Path) -> Store:
-    return SqliteStore(path, snapshot=True)
+    with closing(SqliteStore(path, snapshot=True)) as store:  # not kept open: a gateway's write-ahead log would grow
+        return survey(store, *place)
 
 
 def kind_of(claims: Claims) -> str:
