@@ -10,12 +10,13 @@ from earmark.audit import check_log
 from earmark.block import decode_checkpoint
 from earmark.config import Farm
 from earmark.log import Log
-from earmark.merkle import Frontier, leaf_hash
+from earmark.merkle import leaf_hash
 from earmark.statement import decode, origin
 from earmark.store import Store
 from earmark.store.sqlite import SqliteStore
 from farm import Bench
 from fault_report import SEED, Counts
+from frontier import Frontier
 
 
 def chance(name: str, run: int = 0) -> random.Random:

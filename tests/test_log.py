@@ -15,6 +15,7 @@ from earmark.log import Log, add_to_runs, contains
 from earmark.statement import decode
 from earmark.store.sqlite import SqliteStore
 from farm import NOW_S, Bench, Signing, new_store
+from frontier import Frontier
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_blocks_chain_and_seal_the_whole_tree(bench: Bench) -> None:
     assert (headers[0].height, headers[0].prev, headers[1].height, headers[1].prev) == (0, NO_BLOCK, 1, headers[0].hash)
     assert headers[1].sealed_at_ms == headers[0].sealed_at_ms
     assert headers[1].beacon == b"\7" * 16
-    frontier = merkle.Frontier()
+    frontier = Frontier()
     for _, _, raw in bench.store.statements(0, 302):
         frontier.append(merkle.leaf_hash(decode(raw).entry))
     assert frontier.root() == headers[1].root

@@ -19,11 +19,12 @@ from earmark.audit import check_log
 from earmark.block import decode_header
 from earmark.errors import StoreError
 from earmark.log import Outcome
-from earmark.merkle import Frontier, leaf_hash
+from earmark.merkle import leaf_hash
 from earmark.statement import NO_ENTRY, REGISTRY, decode, origin
 from earmark.store import SealedBlock
 from earmark.store.sqlite import SqliteStore
 from farm import SITE, Bench, Signing
+from frontier import Frontier
 from log_model import HELD, Model, Said, Signer
 
 NAMES = ("n1", "n2")

@@ -9,6 +9,7 @@ import pytest
 
 from earmark import merkle
 from earmark.errors import ProofError
+from frontier import Frontier
 
 MOST = 64
 LEAVES = [merkle.leaf_hash(n.to_bytes(2, "big")) for n in range(MOST)]
@@ -39,17 +40,17 @@ def flips(hashes: list[bytes]) -> list[list[bytes]]:
 
 
 def test_frontier_has_the_naive_root_at_every_size() -> None:
-    frontier = merkle.Frontier()
+    frontier = Frontier()
     for size in range(MOST):
         assert frontier.root() == NAIVE[size]
         frontier.append(LEAVES[size])
-    restored = merkle.Frontier(MOST - 1, [subtree(*peak) for peak in merkle.peaks(MOST - 1)])
+    restored = Frontier(MOST - 1, [subtree(*peak) for peak in merkle.peaks(MOST - 1)])
     restored.append(LEAVES[MOST - 1])
     assert restored.root() == frontier.root() == NAIVE[MOST]
 
 
 def test_a_copy_of_a_frontier_is_independent() -> None:
-    frontier = merkle.Frontier()
+    frontier = Frontier()
     frontier.append(LEAVES[0])
     copy = frontier.copy()
     copy.append(LEAVES[1])

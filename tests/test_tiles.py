@@ -2,6 +2,7 @@
 
 from earmark import merkle
 from earmark.tiles import TileTree
+from frontier import Frontier
 
 SIZE = 256 * 5 + 77
 LEAVES = [merkle.leaf_hash(n.to_bytes(4, "big")) for n in range(SIZE)]
@@ -10,7 +11,7 @@ LEAVES = [merkle.leaf_hash(n.to_bytes(4, "big")) for n in range(SIZE)]
 def test_roots_subtrees_and_reload_agree_with_the_frontier() -> None:
     stored: dict[tuple[int, int], bytes] = {}
     read = lambda level, number: stored.get((level, number), b"")  # noqa: E731
-    tree, frontier, roots = TileTree(0, read), merkle.Frontier(), [merkle.EMPTY_ROOT]
+    tree, frontier, roots = TileTree(0, read), Frontier(), [merkle.EMPTY_ROOT]
     for size, leaf in enumerate(LEAVES, 1):
         tree.append(leaf)
         frontier.append(leaf)
@@ -30,7 +31,7 @@ def test_roots_subtrees_and_reload_agree_with_the_frontier() -> None:
 def test_a_tree_grows_across_the_third_level() -> None:
     """256² leaves fill the second level: its root goes one level up."""
     stored: dict[tuple[int, int], bytes] = {}
-    tree, frontier = TileTree(0, lambda level, number: stored.get((level, number), b"")), merkle.Frontier()
+    tree, frontier = TileTree(0, lambda level, number: stored.get((level, number), b"")), Frontier()
     for n in range(256 * 256 + 3):
         leaf = merkle.leaf_hash(n.to_bytes(4, "big"))
         tree.append(leaf)

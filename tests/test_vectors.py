@@ -8,6 +8,7 @@ import pytest
 
 from earmark import evidence, merkle
 from earmark.errors import ProofError
+from frontier import Frontier
 from pinned import FOLDER, named, vectors
 
 TREE = vectors("tree")
@@ -34,7 +35,7 @@ def hashes(texts: list[str]) -> list[bytes]:
 
 def test_the_tree() -> None:
     assert [merkle.leaf_hash(entry) for entry in hashes(TREE["entries"])] == LEAVES
-    frontier = merkle.Frontier()
+    frontier = Frontier()
     for leaf, root in zip([*LEAVES, b""], ROOTS, strict=True):
         assert frontier.root() == root
         frontier.append(leaf)
