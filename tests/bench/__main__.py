@@ -131,6 +131,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes, in under a minute")
     parser.add_argument("--into", metavar="DIR", type=Path, default=report.HERE, help="where the report goes")
     given = parser.parse_args()
+    given.into.mkdir(parents=True, exist_ok=True)
     for install in (peers.install_python, peers.install_node):
         with contextlib.suppress(RuntimeError, OSError):  # the part that needs it says why
             install()
