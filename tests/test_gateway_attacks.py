@@ -335,7 +335,7 @@ def test_how_much_waits_at_a_node_is_shown_as_it_says(farm: Farm) -> None:
     raws = [node.say([base | value], boot_count=1, method=0) for value in said]
 
     def shown(*some: bytes) -> float | None:
-        gateway._asked_s.clear()
+        gateway._next_outbox_s.clear()
         gateway._turn([message(raw, 1) for raw in some])
         return gateway._metrics.registry.get_sample_value("earmark_node_outbox", {"node": "n1"})
 

@@ -28,6 +28,8 @@ EDDSA = -8
 ED25519 = -19
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64
+SIG_STRUCTURE = b"\x84\x6aSignature1"
+"""How the bytes begin that a COSE_Sign1's signature is over (RFC 9052 §4.4)."""
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DID_PREFIX = "did:key:z"
@@ -142,7 +144,7 @@ class Sign1:
 
 def signed_bytes(protected: bytes, payload: bytes) -> bytes:
     """Return the Sig_structure that Ed25519 signs (RFC 9052 §4.4)."""
-    return b"\x84\x6aSignature1" + cbor.octets(protected) + b"\x40" + cbor.octets(payload)
+    return SIG_STRUCTURE + cbor.octets(protected) + b"\x40" + cbor.octets(payload)
 
 
 def sign1(signer: Signer, header: dict[Any, Any], payload: bytes, *, detached: bool = False) -> bytes:

@@ -71,7 +71,7 @@ class Gateway:
         self._unsealed_since_ms: int | None = None
         self._quarantined: dict[str, tuple[int, Outcome]] = {}
         self._dropped: Counter[str] = Counter()
-        self._asked_s: dict[str, float] = {}
+        self._next_outbox_s: dict[str, float] = {}
         self._next_certificate = 0.0
 
     def run(self, stop: threading.Event) -> None:
@@ -248,9 +248,9 @@ class Gateway:
     def _note_outbox(self, outcome: Outcome) -> None:
         """Take note of how much waits at a node that says so, once in a while: to decode everything costs too much."""
         claims, now_s = outcome.arrival.claims, time.monotonic()
-        if claims is None or outcome.repeat or now_s < self._asked_s.get(claims.sub, 0.0):
+        if claims is None or outcome.repeat or now_s < self._next_outbox_s.get(claims.sub, 0.0):
             return
-        self._asked_s[claims.sub] = now_s + HOUSEKEEPING_S
+        self._next_outbox_s[claims.sub] = now_s + HOUSEKEEPING_S
         for reading in decode(outcome.arrival.raw).readings:
             if reading.name == f"{claims.sub}/outbox" and type(reading.value) is int:
                 self._metrics.outbox(claims.sub, reading.value)

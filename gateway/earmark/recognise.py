@@ -19,7 +19,6 @@ from earmark.statement import READINGS, Claims, decode
 MOST_RECORDS = 32
 KEPT_SIGNERS = 16_384
 
-_SIG_STRUCTURE = b"\x84\x6aSignature1"
 _TAIL = 66  # 58 40 and the signature
 
 
@@ -109,7 +108,7 @@ def recognise(raw: bytes) -> tuple[Claims, bytes] | None:
     clock = source[0], number(error_s[1:] or error_s)
     issued_at_s, place = number(iat[1:] or iat), number(seq[1:] or seq)
     claims = Claims(signer[0], signer[1], issued_at_s, place, prev, entry, READINGS, method[0], beacon, clock)
-    return claims, _SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : tail]
+    return claims, cose.SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : tail]
 
 
 def claims_of(raw: bytes) -> Claims:
