@@ -124,8 +124,10 @@ def verify_for(seconds: float, rows: list[tuple[bytes, bytes]]) -> tuple[int, fl
     return count, took_s, time.process_time() - spent
 
 
-def compare_with_c(path: Path) -> dict[str, float | str]:
-    """Verify in one process by PyNaCl, by a loop in C and by dryoc, in turn; a reason where there is no compiler."""
+def compare_with_c(path: Path, runs: int) -> dict[str, float | str]:
+    """Verify in one process by PyNaCl, by a loop in C and by dryoc, as often as said;
+    a reason where there is no compiler.
+    """
     rows = signed(path, STATEMENTS)
     compiler = shutil.which("gcc") or shutil.which("cc")
     with tempfile.TemporaryDirectory() as folder:
@@ -141,7 +143,7 @@ def compare_with_c(path: Path) -> dict[str, float | str]:
     loop.restype, loop.argtypes = ctypes.c_long, (ctypes.c_char_p, ctypes.c_long)
     packed = b"".join(len(text).to_bytes(2, "big") + key + sign + text for key, sign, text in rows)
     by_c, by_python, by_dryoc = [], [], []
-    for _ in range(5):
+    for _ in range(runs):
         begun = time.perf_counter()
         if loop(packed, len(rows)) != len(rows):
             raise ValueError("libsodium refused a statement of the benchmark")
