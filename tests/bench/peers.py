@@ -318,7 +318,7 @@ def _run_earmark(bound: Bound, seconds: float) -> dict[str, float]:
     with serving("mosquitto", EARMARK_NODES) as (farm, port, _, gateway_id), ExitStack() as stack:
         leaves = processes.Leaves(farm)
         users = [farms.credentials(farm, name) for name in farms.names(EARMARK_NODES)]
-        statements = enough(EARMARK_NODES, seconds, first_per_s / FIRST)
+        statements = enough(EARMARK_NODES, seconds, first_per_s / FIRST * 1.2, 0.0)
         publisher = stack.enter_context(Publisher(port, users, statements))
         enrolled, steering = leaves.count(), Steering(publisher, leaves, first_per_s)
         begin = (time.monotonic(), enrolled)
