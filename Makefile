@@ -21,7 +21,7 @@ help:
 	@echo 'make check   lint, format, types and import layers only'
 	@echo 'make faults  run only the tests that kill processes and break disks, brokers and chains'
 	@echo 'make fuzz    fuzz every decoder of foreign bytes, RUNS inputs each (50000), from where the last run ended'
-	@echo 'make soak    a simulated day of 200 nodes with random faults all along'
+	@echo 'make soak    a simulated day of 200 nodes, and a month of 1,000 anchored blocks, with random faults all along'
 	@echo 'make bench   measure everything into tests/bench/report.md, in about an hour (QUICK=1: in a minute, roughly)'
 	@echo 'make format  rewrite the sources as make check wants them'
 	@echo 'make lock    resolve the dependencies anew into requirements/ (UPGRADE=1: to their newest versions)'
@@ -36,6 +36,7 @@ demo:
 
 test: tools
 	@tools/micropython.sh
+	@tools/chains.sh
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest -m "not faults" -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
@@ -48,10 +49,12 @@ check: tools-dev
 
 faults: tools
 	@tools/micropython.sh
+	@tools/chains.sh
 	$(BIN)/python -m pytest -m faults -n $(PYTEST_WORKERS) --fault-report tests/bench/faults.json $(PYTEST_ARGS)
 
 soak: tools
 	$(BIN)/python tests/soak.py --report tests/bench/faults.json
+	$(BIN)/python tests/anchor_month.py --blocks 1000 --report tests/bench/anchors.json
 
 fuzz: tools
 	nice -n 19 $(BIN)/python tests/fuzz/run.py --runs $(or $(RUNS),50000) --seed $(or $(SEED),1)
@@ -68,7 +71,7 @@ lock: tools-dev
 	tools/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf .venv .cache/micropython/64 .cache/micropython/32 dist build
+	rm -rf .venv .cache/micropython/64 .cache/micropython/32 .cache/chains dist build
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache htmlcov .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 

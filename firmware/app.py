@@ -152,6 +152,7 @@ class Node:
             answer = ack.verify(payload, self._settings["gateway_key"], self._signer.kid)
             if not self._follows(answer.checkpoint):
                 return
+            self._sender.heard()
         except (ValueError, MemoryError) as wrong:  # 4 KB of nobody's empty lists are 130 KB once decoded
             self._say("an acknowledgement was ignored: %s" % wrong)
             return

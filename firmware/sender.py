@@ -12,8 +12,9 @@ class Sender:
     """Publishes what the outbox holds until it is freed; `wake` after every change of outbox or connection.
 
     At most `window` statements are under way.  When one was not answered for `resend_s` seconds, all are sent again.
-    Before them, after each connect and each `tell`, goes `checkpoint`, the newest one that the gateway sent: a gateway
-    that went back to an old copy of its log learns so before it answers (protocol.md §10).
+    After each connect and each `tell` goes `checkpoint`, the newest one that the gateway sent, and again before
+    whatever is published until the gateway is `heard`: one that went back to an old copy of its log, and came later
+    than what was sent first, learns so before it takes a statement (protocol.md §10).
     """
 
     def __init__(self, outbox, link, topic, window, resend_s, say):
@@ -26,6 +27,7 @@ class Sender:
         self._changed = asyncio.Event()
         self._sent = {}
         self._told = False
+        self._heard = False
         self.published = 0
         self.checkpoint = b""
 
@@ -35,8 +37,12 @@ class Sender:
 
     def tell(self):
         """Send the checkpoint again."""
-        self._told = False
+        self._told = self._heard = False
         self.wake()
+
+    def heard(self):
+        """The gateway answered, over a log that goes on from the checkpoint."""
+        self._heard = True
 
     async def run(self):
         """Send for ever."""
@@ -52,7 +58,7 @@ class Sender:
 
     async def _session(self, session):
         self._sent = {}
-        self._told = False
+        self._told = self._heard = False
         after = 0
         while self._link.up and self._link.session == session:
             self._changed.clear()
@@ -62,20 +68,28 @@ class Sender:
                 self._say("%d statements without an answer from the gateway for %d s; sending again" % said)
                 self._sent = {}
                 after = 0
-            if self.checkpoint and not self._told:
-                self._told = True
-                await self._link.publish(self._topic, self.checkpoint)
             after = await self._fill(after)
+            if not self._told:
+                await self._remind()
             try:
                 await asyncio.wait_for(self._changed.wait(), min(_LOOK_S, self._resend_ms / 2000))
             except asyncio.TimeoutError:
                 pass
 
+    async def _remind(self):
+        self._told = True
+        if self.checkpoint:
+            await self._link.publish(self._topic, self.checkpoint)
+
     async def _fill(self, after):
         """Publish on from `after` until the window is full or all is sent; returns the last seq sent."""
         if len(self._sent) >= self._window:
             return after
+        reminded = False
         for seq, signed in self._outbox.pending(after):
+            if not (reminded or self._heard):
+                reminded = True
+                await self._remind()
             await self._link.publish(self._topic, signed)
             self.published += 1
             self._sent[seq] = ticks_ms()

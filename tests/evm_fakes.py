@@ -10,8 +10,10 @@ import rlp
 from trie.hexary import HexaryTrie
 
 import earmark.anchor
+from earmark import cbor
 from earmark.anchor import rpc
 from earmark.anchor.devchain import DEVELOPMENT_KEY, DevChain
+from earmark.anchor.evm import EvmTarget
 from earmark.anchor.extras import import_extra
 from earmark.anchor.rpc import RpcError
 from earmark.mpt import keccak256
@@ -61,6 +63,21 @@ def spend(chain: DevChain, **terms: Any) -> bytes:
     fields = {"chainId": 131277322940537, "to": account.address, "value": 0, "gas": 21_000, "nonce": 0}
     fields |= {"maxFeePerGas": 3 * 10**9, "maxPriorityFeePerGas": 10**9} if "gasPrice" not in terms else {}
     return bytes(account.sign_transaction(fields | terms).raw_transaction)
+
+
+def sign(target: EvmTarget, digest: bytes, most: int = COIN) -> bytes:
+    """The payload of a digest's anchor."""
+    return target.sign(digest, most).payload
+
+
+def replace(target: EvmTarget, payload: bytes, most: int = COIN) -> bytes:
+    """A payload with one transaction more."""
+    return target.replace(payload, most).payload
+
+
+def raw_of(payload: bytes) -> bytes:
+    """The newest transaction of a payload."""
+    return bytes(cbor.decode(payload)[-1])
 
 
 def push(chain: DevChain, raw: bytes) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN, DEVELOPMENT_KEY, DevChain
 from earmark.anchor.evm import EvmTarget
-from evm_fakes import DIGEST, Clock, Liar, push, spend
+from evm_fakes import DIGEST, Clock, Liar, push, sign, spend
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def liar(chain: DevChain) -> Liar:
 def mined(chain: DevChain, target: EvmTarget) -> bytes:
     """A payload in a block of three transactions, its own in the middle."""
     push(chain, spend(chain, gasPrice=3 * 10**9))
-    payload = target.sign(DIGEST)
+    ahead = Liar(chain)
+    ahead.changes["eth_getTransactionCount"] = lambda _: "0x1"  # the first is as good as mined
+    payload = sign(EvmTarget(ahead, DEVELOPMENT_CHAIN, DEVELOPMENT_KEY), DIGEST)
     target.send(payload)
     push(chain, spend(chain, nonce=2))
     chain.mine()

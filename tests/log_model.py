@@ -30,7 +30,10 @@ class Said:
 
 @dataclass
 class Model:
-    """Leaves in order, each signer's by `seq`, who is enrolled and revoked, and why the others are not in the log."""
+    """Leaves in order, each signer's by `seq`, who is enrolled and until when, and why the others are not in the log.
+
+    `bound`, `ended` and `since` are leaves, by key.
+    """
 
     operator: bytes
     gateway: bytes
@@ -39,7 +42,9 @@ class Model:
     chains: dict[Signer, dict[int, Said]] = field(default_factory=dict)
     index: dict[bytes, int] = field(default_factory=dict)
     names: dict[bytes, str] = field(default_factory=dict)
-    revoked: set[bytes] = field(default_factory=set)
+    bound: dict[bytes, int] = field(default_factory=dict)
+    ended: dict[bytes, int] = field(default_factory=dict)
+    since: dict[bytes, int] = field(default_factory=dict)
     reasons: dict[bytes, str] = field(default_factory=dict)
 
     def refusal(self, said: Said) -> str:
@@ -49,9 +54,9 @@ class Model:
             return "UnknownNode"
         if said.entry in self.index:
             return ""
-        if key in self.revoked:
+        if key in self.ended:
             return "RevokedKey"
-        rules = said.body is not None and said.body[0] in ("enrolment", "revocation")
+        rules = said.body is not None and said.body[0] in ("enrolment", "revocation", "rotation")
         if (key == self.operator) != rules or sub != (REGISTRY if key == self.operator else self.names[key]):
             return "WrongSubject"
         if said.seq in self.chains.get(said.signer, {}):
@@ -75,15 +80,30 @@ class Model:
         body = said.body or {}
         if said.seq != len(self.chains.get(said.signer, ())) + 1:
             return "MissingPredecessor"
+        new = body[2] if body[0] == "rotation" else body[1]
+        is_new = new not in (self.operator, self.gateway, *self.names)
         if body[0] == "revocation":
-            is_fine = body[1] in self.names and body[1] not in self.revoked
+            is_fine = body[1] in self.names and self._may_end(body)
+        elif body[0] == "rotation":
+            is_fine = body[1] in self.names and body[1] not in self.ended and is_new
         elif not self.leaves:
             is_fine = body[2] == "gateway"
         else:
-            taken = {name for key, name in self.names.items() if key not in self.revoked}
-            is_new = body[1] not in (self.operator, self.gateway, *self.names)
+            taken = {name for key, name in self.names.items() if key not in self.ended}
             is_fine = body[2] == "node" and is_new and body[3] not in taken
         return "" if is_fine else "WrongRegistry"
+
+    def _may_end(self, body: dict[int, Any]) -> bool:
+        key, here = body[1], len(self.leaves)
+        if 3 not in body:
+            return key not in self.ended
+        highest = min(self.ended.get(key, here), self.since.get(key, here + 1) - 1)
+        return self.bound[key] + 1 <= body[3] <= highest
+
+    def counts(self, key: bytes, index: int) -> bool:
+        """Say whether what a node's key signed counts at a leaf."""
+        below = min(self.ended.get(key, index) + 1, self.since.get(key, index + 1))
+        return self.bound[key] < index < below
 
     def take(self, said: Said) -> tuple[int | None, bool, str]:
         """Admit a statement or note why not: (index, whether it was there before, refusal)."""
@@ -95,10 +115,15 @@ class Model:
         if known is not None:
             return known, True, ""
         body = said.body or {}
+        here = len(self.leaves)
         if body.get(0) == "revocation":
-            self.revoked.add(body[1])
+            self.ended.setdefault(body[1], here)
+            self.since |= {body[1]: body[3]} if 3 in body else {}
+        elif body.get(0) == "rotation":
+            self.ended[body[1]] = self.bound[body[2]] = here
+            self.names[body[2]] = self.names[body[1]]
         elif body.get(2) == "node" and body[0] == "enrolment":
-            self.names[body[1]] = body[3]
+            self.names[body[1]], self.bound[body[1]] = body[3], here
         self.reasons.pop(said.entry, None)
         self.chains.setdefault(said.signer, {})[said.seq] = said
         self.index[said.entry] = len(self.leaves)

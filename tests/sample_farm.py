@@ -80,7 +80,7 @@ class SampleFarm:
         """Put an anchor of a block into the store, with real evidence."""
         found = chain.anchor(header.hash)
         self.anchored = found.block
-        row = AnchorRow(chain.CHAIN, EVM, header.height, header.hash, state, reference="0xabc")
+        row = AnchorRow(chain.CHAIN, EVM, chain.CHAIN, header.height, header.hash, state, reference="0xabc")
         final = AnchorRow(**{name: getattr(row, name) for name in row.__slots__} | {"evidence": found.evidence(0)})
         self.put(lambda store: store.put_anchor(final if state == "final" else row))
 

@@ -1,9 +1,11 @@
-"""A second reader of Ethereum's blocks and anchor evidence, written from docs/protocol.md alone (§6, §7)."""
+"""A second reader of beacons and of Ethereum's blocks and evidence, written from docs/protocol.md alone (§6, §7.1)."""
 
 import re
 from typing import Any
 
-from second_statement import need, unpack
+from second_statement import is_octets, is_uint, need, unpack
+
+CAIP2 = "[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}"
 
 
 def keccak256(message: bytes) -> bytes:
@@ -72,14 +74,32 @@ def rlp_item(octets: bytes) -> tuple[Any, bytes]:
     return items, rest
 
 
+def rlp_of(value: int) -> bytes:
+    octets = value.to_bytes((value.bit_length() + 7) // 8, "big")
+    return octets if 0 < value < 0x80 else bytes([0x80 + len(octets)]) + octets
+
+
 def number(octets: Any) -> int:
     need(type(octets) is bytes and len(octets) <= 8 and octets[:1] != b"\0")
     return int.from_bytes(octets, "big")
 
 
+def sources(message: bytes) -> list[list[Any]]:
+    """What a beacon's message names: [chain, height, hash, time] of each source."""
+    value = unpack(message)
+    need(len(message) <= 512 and type(value) is list and len(value) == 2)
+    need(is_uint(value[0], 2, 1) and type(value[1]) is list and 1 <= len(value[1]) <= 4)
+    for source in value[1]:
+        need(type(source) is list and len(source) == 4)
+        chain, height, digest, time = source
+        need(type(chain) is str and re.fullmatch(CAIP2, chain) and is_octets(digest, 32))
+        need(is_uint(height, 1 << 64) and is_uint(time, 1 << 64))
+    return list(value[1])
+
+
 def chain_block(chain: str, header: bytes) -> tuple[str, int, bytes, int]:
     """(chain, number, hash, time) of a block header's RLP."""
-    need(re.fullmatch("eip155:[1-9][0-9]*", chain))
+    need(re.fullmatch("eip155:[1-9][0-9]*", chain) and len(header) <= 4096)
     fields = rlp(header)
     need(type(fields) is list and len(fields) >= 15 and all(type(field) is bytes for field in fields))
     need([len(field) for field in fields[:7]] == [32, 32, 20, 32, 32, 32, 256])
@@ -106,13 +126,13 @@ def in_trie(root: bytes, key: bytes, nodes: list[bytes]) -> bytes:
             return bytes(reference)
 
 
-def anchored(kind: str, chain: str, octets: bytes, digest: bytes) -> tuple[str, int, bytes, int]:
+def anchored(chain: str, octets: bytes, digest: bytes) -> tuple[str, int, bytes, int]:
     evidence = unpack(octets)
-    need(kind == "evm" and type(evidence) is list and [type(part) for part in evidence] == [bytes, int, list])
+    need(type(evidence) is list and [type(part) for part in evidence] == [bytes, int, list])
     header, index, nodes = evidence
+    need(is_uint(index, 1 << 64) and len(nodes) <= 16 and all(type(node) is bytes for node in nodes))
     block = chain_block(chain, header)
-    key = bytes([index or 0x80]) if index < 0x80 else b"\x81" + bytes([index])
-    transaction = in_trie(rlp(header)[4], key, nodes)
+    transaction = in_trie(rlp(header)[4], rlp_of(index), nodes)
     if transaction[0] >= 0xC0:
         fields = rlp(transaction)
         need(len(fields) == 9 and number(fields[6]) >= 37)

@@ -16,7 +16,8 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 NAME = r"[a-z0-9][a-z0-9-]{0,31}"
-KINDS = {"enrolment": 3, "revocation": 2, "boot": 3, "gap": 3}
+KINDS = {"enrolment": 3, "revocation": 2, "rotation": 3, "boot": 3, "gap": 3}
+BY_OPERATOR = ("enrolment", "revocation", "rotation")
 
 
 class Refused(Exception):
@@ -126,7 +127,7 @@ class Said:
 
     def check_claims(self, claims: dict[Any, Any]) -> None:
         expected = {1, 2, 6, -65537, -65538} | ({10} & set(claims))
-        expected |= set() if self.kind in ("enrolment", "revocation") else {267}
+        expected |= set() if self.kind in BY_OPERATOR else {267}
         expected |= {271} if self.kind == "boot" else set() if self.kind else {-65539}
         need(set(claims) == expected and is_uint(claims[6], 1 << 40) and is_uint(claims.get(267, 0), 1 << 32))
         self.nonce, software, chain, clock = claims.get(10), claims.get(271, ["x"]), claims[-65537], claims[-65538]
@@ -139,14 +140,18 @@ class Said:
 
     def check_body(self) -> None:
         body = self.body
-        need(set(body) == set(range(KINDS[self.kind] + 1)))
+        more = {3} & set(body) if self.kind == "revocation" else set()
+        need(set(body) == set(range(KINDS[self.kind] + 1)) | more)
         one, two, three = body[1], body[2], body.get(3)
         if self.kind == "enrolment":
             need(is_octets(one, 32) and crypto_core_ed25519_is_valid_point(one) and two in ("node", "gateway"))
             origin = f"earmark/{NAME}/{kid_of(one).hex()}"
             need(is_name(three) if two == "node" else type(three) is str and re.fullmatch(origin, three))
         elif self.kind == "revocation":
-            need(is_octets(one, 32) and is_text(two))
+            need(is_octets(one, 32) and is_text(two) and is_uint(body.get(3, 0), 1 << 53))
+        elif self.kind == "rotation":
+            need(is_octets(one, 32) and is_octets(two, 32) and crypto_core_ed25519_is_valid_point(two))
+            need(is_text(three))
         elif self.kind == "gap":
             need(is_uint(two, self.seq) and is_uint(one, two + 1, 1) and is_text(three))
         else:

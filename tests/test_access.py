@@ -242,7 +242,7 @@ def test_nodes_come_and_go_and_nobody_else_notices(clients: Connect, site: Site,
     going = clients("n3").up()
     going.publish(UP.format("n3"), b"new")
     assert gateway.receive(b"new")
-    operator.revoke(site.farm, "n3", "sold")
+    operator.revoke(site.farm, key, "sold")
     site.changed()
     going.until(lambda: going.losses, "the revoked node is disconnected")
     assert clients("n3").is_refused()

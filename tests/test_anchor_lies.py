@@ -10,9 +10,9 @@ from earmark.anchor.devchain import DEVELOPMENT_CHAIN, DEVELOPMENT_KEY, DevChain
 from earmark.anchor.ethblock import build_transaction, header_json
 from earmark.anchor.evm import EvmTarget
 from earmark.errors import AnchorError
-from earmark.evidence import check_evm
+from earmark.evidence.evm import check_evm
 from earmark.mpt import keccak256
-from evm_fakes import DIGEST, Liar, refusing
+from evm_fakes import DIGEST, Liar, refusing, sign
 
 pytest_plugins = ["evm_fixtures"]
 
@@ -105,7 +105,7 @@ def test_a_wrong_hash_in_answer_to_sending_is_noticed(liar: Liar) -> None:
     target = EvmTarget(liar, DEVELOPMENT_CHAIN, DEVELOPMENT_KEY)
     liar.changes["eth_sendRawTransaction"] = lambda _: "0x" + "00" * 32
     with pytest.raises(AnchorError, match="by another hash"):
-        target.send(target.sign(DIGEST))
+        target.send(sign(target, DIGEST))
 
 
 def test_a_transaction_in_a_block_that_is_not_canonical_is_pending(liar: Liar, mined: bytes) -> None:

@@ -1,66 +1,14 @@
 """The anchor state machine against a target that fails at every step, on purpose."""
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from earmark.anchor.target import Progress, State
+from anchor_fakes import FakeTarget, machine, row
+from earmark.anchor.target import State
 from earmark.anchoring import Anchoring, Plan, is_overdue, plan
-from earmark.errors import AnchorError
-from earmark.evidence import ChainBlock
-from earmark.store import AnchorRow
 from farm import Bench, new_store
-
-BLOCK = ChainBlock("test:1", 7, b"\1" * 32, 1_790_000_000)
-
-
-class FakeTarget:
-    """A target in memory: `fail` names the method that fails next, before or after its effect."""
-
-    name = "test:1"
-    kind = "fake"
-
-    def __init__(self) -> None:
-        self.signed = 0
-        self.sent: list[bytes] = []
-        self.states: dict[bytes, State] = {}
-        self.fail: tuple[str, bool] | None = None
-
-    def _run(self, method: str, effect: Callable[[], None]) -> None:
-        fails = self.fail is not None and self.fail[0] == method
-        after = fails and self.fail is not None and self.fail[1]
-        if not fails or after:
-            effect()
-        if fails:
-            self.fail = None
-            raise AnchorError(f"{method} failed on purpose")
-
-    def sign(self, digest: bytes) -> bytes:
-        self.signed += 1
-        payload = digest + bytes([self.signed])
-        self._run("sign", lambda: None)
-        return payload
-
-    def send(self, payload: bytes) -> bytes:
-        def put() -> None:
-            self.sent.append(payload)
-            self.states.setdefault(payload, "pending")
-
-        self._run("send", put)
-        return payload
-
-    def poll(self, payload: bytes) -> Progress:
-        self._run("poll", lambda: None)
-        state = self.states.get(payload, "unknown")
-        found = state in ("mined", "final")
-        return Progress(state, "ref-" + payload[-1:].hex(), BLOCK if found else None, 1, b"evidence" if found else None)
-
-    def replace(self, payload: bytes) -> bytes:
-        raise AnchorError("never asked for here")
-
-    def head(self) -> tuple[ChainBlock, bytes]:
-        return BLOCK, b""
 
 
 @pytest.fixture
@@ -68,15 +16,6 @@ def bench(tmp_path: Path) -> Bench:
     bench = Bench(new_store(tmp_path)).found()
     bench.log.seal()
     return bench
-
-
-def machine(bench: Bench, target: FakeTarget, every_s: int = 60) -> Anchoring:
-    return Anchoring(bench.store, target, Plan(every_s, overdue_s=100), lambda: bench.now_ms)
-
-
-def row(bench: Bench) -> AnchorRow:
-    [found] = bench.store.anchor_rows()
-    return found
 
 
 def test_a_block_becomes_final_and_the_next_waits_for_its_time(bench: Bench) -> None:
@@ -131,6 +70,7 @@ def test_a_payload_that_got_lost_is_sent_again_in_the_same_bytes(bench: Bench) -
     target.states.clear()
     for _ in range(2):
         anchoring.step()
+        bench.now_ms += 2000
     assert len(target.sent) == 2
     assert len(set(target.sent)) == 1
     assert row(bench).state == "broadcast"
@@ -170,15 +110,186 @@ def test_a_target_that_keeps_failing_is_asked_less_and_less_often(bench: Bench) 
 
 
 def test_one_anchor_at_a_time_and_none_twice(bench: Bench) -> None:
-    assert plan(bench.store, "test:1", "fake", bench.now_ms)
-    assert plan(bench.store, "test:1", "fake", bench.now_ms) is None
+    place = FakeTarget.place
+    assert plan(bench.store, place, bench.now_ms)
+    assert plan(bench.store, place, bench.now_ms) is None
     bench.enrol(3, "n1")
     bench.log.seal()
-    assert plan(bench.store, "test:1", "fake", bench.now_ms) is None  # the first is still under way
-    assert plan(bench.store, "test:2", "fake", bench.now_ms)  # another target is on its own
+    assert plan(bench.store, place, bench.now_ms) is None  # the first is still under way
+    assert plan(bench.store, replace(place, name="test:2"), bench.now_ms)  # another target is on its own
 
 
 def test_overdue_is_said_of_what_is_not_final_in_time(bench: Bench) -> None:
     machine(bench, FakeTarget()).step()
     assert not is_overdue(row(bench), 100, bench.now_ms + 100_000)
     assert is_overdue(row(bench), 100, bench.now_ms + 100_001)
+
+
+def test_one_that_no_block_takes_is_sent_with_a_higher_fee_and_both_are_looked_for(bench: Bench) -> None:
+    target, told = FakeTarget(), []
+    target.price = 100
+    terms = Plan(60, overdue_s=100, replace_after_s=30, month_budget=1000)
+    anchoring = Anchoring(bench.store, target, terms, lambda: bench.now_ms, lambda event, _: told.append(event))
+    anchoring.step()
+    first = row(bench).payload
+    bench.now_ms += 29_000
+    anchoring.step()
+    assert (row(bench).payload, told) == (first, [])
+    bench.now_ms += 1_000
+    anchoring.step()
+    assert (row(bench).state, row(bench).payload, row(bench).cost) == ("signed", first + b"+", 200)
+    assert told == ["replaced"]
+    for _ in range(200):  # 400, 800, and then the budget ends it
+        bench.now_ms += 31_000
+        anchoring.step()
+    assert row(bench).cost == 800
+    assert "is more than 1000" in row(bench).reason
+    assert set(target.sent) == {first, first + b"+", first + b"++", first + b"+++"}
+    target.states[row(bench).payload] = "final"
+    bench.now_ms += 61_000
+    anchoring.step()
+    assert row(bench).state == "final"
+
+
+@pytest.mark.parametrize("state", ["mined", "final", "void"])
+def test_a_payload_that_the_network_refuses_may_be_settled_already(bench: Bench, state: State) -> None:
+    target = FakeTarget()
+    anchoring = machine(bench, target)
+    for _ in range(3):
+        target.fail = "send", False
+        payload = row(bench).payload if bench.store.anchor_rows() else b""
+        if payload:
+            target.states[payload] = state
+        bench.now_ms += 10_000
+        anchoring.step()
+    assert row(bench).state == ("signed" if state == "void" else state)  # signed anew, and refused on purpose
+    assert target.signed == (2 if state == "void" else 1)
+
+
+def test_one_that_pays_too_little_to_be_taken_at_all_is_signed_with_a_higher_fee(bench: Bench) -> None:
+    target = FakeTarget()
+    target.price = 100
+    anchoring = machine(bench, target)
+    for _ in range(40):
+        target.fail = "send", False
+        anchoring.step()
+        bench.now_ms += 60_000
+    assert row(bench).payload.endswith(b"+")
+    target.fail = None
+    anchoring.step()
+    assert row(bench).state == "broadcast"
+
+
+def test_the_budget_is_for_any_thirty_days_and_counts_what_is_under_way(bench: Bench) -> None:
+    target = FakeTarget()
+    target.price = 100
+    terms = Plan(60, month_budget=250)
+    anchoring = Anchoring(bench.store, target, terms, lambda: bench.now_ms)
+    for height in range(3):
+        anchoring.step()
+        rows = bench.store.anchor_rows()
+        assert len(rows) == height + 1
+        if rows[-1].payload:
+            target.states[rows[-1].payload] = "final"
+        anchoring.step()
+        bench.enrol(height + 3, f"n{height}")
+        bench.log.seal()
+        bench.now_ms += 60_000
+    last = bench.store.anchor_rows()[-1]
+    assert (last.height, last.state, last.reason) == (2, "planned", "100 is more than 50")
+    bench.now_ms += 30 * 24 * 3_600_000
+    anchoring.step()
+    assert bench.store.anchor_rows()[-1].state == "broadcast"
+
+
+@pytest.mark.parametrize("state", ["unknown", "pending"])
+def test_a_chain_that_goes_back_behind_a_final_anchor_is_noticed(bench: Bench, state: State) -> None:
+    target, told = FakeTarget(), []
+    anchoring = Anchoring(bench.store, target, Plan(3600), lambda: bench.now_ms, lambda event, _: told.append(event))
+    for _ in range(2):
+        anchoring.step()
+        target.states[row(bench).payload] = "final"
+    assert row(bench).state == "final"
+    bench.now_ms += 600_000
+    anchoring.step()
+    assert row(bench).state == "final"
+    target.states[row(bench).payload] = state
+    bench.now_ms += 600_000
+    anchoring.step()
+    assert told[0] == "reorganised"
+    assert row(bench).state in ("broadcast", "signed")
+    target.states[row(bench).payload] = "final"
+    for _ in range(2):
+        bench.now_ms += 10_000
+        anchoring.step()
+    assert row(bench).state == "final"
+
+
+def test_a_chain_that_goes_back_and_comes_on_again_meanwhile_is_noticed_too(bench: Bench) -> None:
+    target, told = FakeTarget(), []
+    anchoring = Anchoring(bench.store, target, Plan(3600), lambda: bench.now_ms, lambda event, _: told.append(event))
+    for _ in range(2):
+        anchoring.step()
+        target.states[row(bench).payload] = "final"
+    target.evidence = b"of another block"
+    for state in ("final", "mined"):
+        target.states[row(bench).payload] = state
+        bench.now_ms += 600_000
+        anchoring._recheck()
+        assert (row(bench).state, row(bench).evidence) == (state, b"of another block")
+    target.states[row(bench).payload] = "final"
+    anchoring.step()
+    target.states[row(bench).payload] = "void"
+    bench.now_ms += 600_000
+    anchoring._recheck()
+    assert (row(bench).state, row(bench).payload) == ("planned", b"")
+    assert told == ["reorganised", "reorganised", "reorganised", "voided"]
+
+
+def test_calendars_have_several_under_way(bench: Bench) -> None:
+    target = FakeTarget()
+    target.place = replace(FakeTarget.place, at_once=2)
+    anchoring = Anchoring(bench.store, target, Plan(60), lambda: bench.now_ms)
+    for height in range(3):
+        anchoring.step()
+        bench.enrol(height + 3, f"n{height}")
+        bench.log.seal()
+        bench.now_ms += 60_000
+    anchoring.step()
+    assert [(r.height, r.state) for r in bench.store.anchor_rows()] == [(0, "broadcast"), (1, "broadcast")]
+    target.states[target.sent[0]] = "final"
+    for _ in range(2):
+        anchoring.step()
+    assert [r.state for r in bench.store.anchor_rows()] == ["final", "broadcast", "broadcast"]
+
+
+def test_calendars_that_forget_keep_no_new_anchor_waiting_for_good(bench: Bench) -> None:
+    """What is overdue does not count, up to as many again."""
+    target = FakeTarget()
+    target.place = replace(FakeTarget.place, at_once=2)
+    anchoring = machine(bench, target)
+    planned = []
+    for height in range(8):
+        anchoring.step()
+        planned.append(len(bench.store.anchor_rows()))
+        bench.enrol(height + 3, f"n{height}")
+        bench.log.seal()
+        bench.now_ms += 60_000
+    assert planned == [1, 2, 3, 4, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_free_anchor_that_is_overdue_is_handed_in_again_where_it_may_be_forgotten(bench: Bench, at_once: int) -> None:
+    target = FakeTarget()
+    target.place = replace(FakeTarget.place, at_once=at_once)
+    anchoring = machine(bench, target, every_s=10**6)
+    anchoring.step()
+    bench.now_ms += 99_000
+    anchoring.step()
+    first = row(bench).payload
+    assert target.sent == [first]
+    for _ in range(2):
+        bench.now_ms += 1_000
+        anchoring.step()
+    assert target.sent == ([first] if at_once == 1 else [first, first + b"+"])
+    assert row(bench).state == "broadcast"

@@ -18,6 +18,7 @@ from earmark.audit import MOST_CONTRADICTIONS, Audit, by_all_cores, check_log
 from earmark.audit.sequence import Sequence
 from earmark.audit.stretch import Place, Stretch
 from earmark.block import Header, decode_header, sign_checkpoint, sign_receipt
+from earmark.cosignature import Cosignature
 from earmark.merkle import leaf_hash
 from earmark.statement import Statement, decode
 from earmark.store.sqlite import SqliteStore
@@ -245,6 +246,23 @@ def test_stretches_find_what_leaves_find(
         CASES[name][0](bare, sample)
     with closing(SqliteStore(sample.farm.database)) as store:
         assert_same_by_stretches(store, sample.farm.operator_key())
+
+
+def test_cosignatures_are_of_blocks_and_of_the_form(sample: SampleFarm) -> None:
+    sample.put(lambda store: store.add_cosignature(0, Cosignature("w.example", b"1234", 9, bytes(64))))
+    assert audit(sample).contradictions == []
+    for number, (height, found) in enumerate(
+        (
+            (7, Cosignature("w.example", b"1234", 9, bytes(64))),
+            (0, Cosignature("a b", b"1234", 9, bytes(64))),
+            (0, Cosignature("v.example", b"1234", 0, bytes(64))),
+            (0, Cosignature("u.example", b"1234", 9, bytes(63))),
+            (0, Cosignature("t.example", b"123", 9, bytes(64))),
+        ),
+        1,
+    ):
+        sample.put(lambda store, height=height, found=found: store.add_cosignature(height, found))
+        assert len(audit(sample).contradictions) == number
 
 
 def test_what_is_held_may_not_be_in_the_log_as_well(sample: SampleFarm) -> None:

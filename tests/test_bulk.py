@@ -12,7 +12,7 @@ import pytest
 from commands import Earmark, in_farm
 from earmark import bulk
 from earmark.audit import stretch
-from earmark.bulk import CHUNK, WORTH, Pool
+from earmark.bulk import CHUNK, WORTH, Examination, Pool
 from earmark.cli import check as command
 from earmark.verifier import examine
 from farm import Signing
@@ -35,9 +35,42 @@ def double(number: int) -> int:
 def test_verdicts_come_back_in_order_from_all_cores() -> None:
     node = Signing(3, "n1")
     raws = [node.read(number) if number % 3 else b"junk %d" % number for number in range(WORTH + CHUNK // 2)]
-    with Pool(len(raws)) as pool:
-        found = [(claims, str(error)) for claims, error in pool.examine_all(iter(raws))]
-    assert found == [(claims, str(error)) for claims, error in map(examine, raws)]
+    forged = bytearray(raws[7])
+    forged[-1] ^= 1
+    raws[7] = bytes(forged)
+    told: list[tuple[int, int]] = []
+    with Examination(raws) as examination:
+        examination.progress = lambda done, total: told.append((done, total))
+        found = list(examination.verdicts())
+        faults = examination.faults()
+    assert told[-1] == (len(raws), len(raws))
+    for place, (claims, error) in enumerate(map(examine, raws)):
+        if claims is None:
+            assert found[place][0] is None
+            assert str(found[place][1]) == str(error)
+        else:
+            assert found[place] == (claims, None)
+            assert str(faults.get(place)) == str(error)
+    with Examination(raws[:9]) as few:
+        assert list(map(str, few.verdicts())) == list(map(str, found[:9]))
+        assert list(map(str, few.faults().items())) == list(map(str, faults.items()))
+
+
+def test_faults_that_were_never_looked_for_are_not_none() -> None:
+    raws = [Signing(3, "n1").read()] * WORTH
+    with Examination(raws) as examination:
+        if not examination._pool.has_processes:
+            pytest.skip("one core")
+        with pytest.raises(RuntimeError, match="after all verdicts"):
+            examination.faults()
+        verdicts = examination.verdicts()
+        next(verdicts)
+        with pytest.raises(RuntimeError, match="after all verdicts"):
+            examination.faults()
+        assert len(list(verdicts)) == len(raws) - 1
+        assert examination.faults() == {}
+        with pytest.raises(RuntimeError, match="taken once"):
+            examination.faults()
 
 
 @pytest.mark.parametrize("count", [0, WORTH])
@@ -76,7 +109,7 @@ def test_a_check_whose_process_ends_says_nothing_of_the_proof(
 ) -> None:
     for module in (bulk, command):
         monkeypatch.setattr(module, "WORTH", 0)
-    monkeypatch.setattr(bulk, "_examine", ends)
+    monkeypatch.setattr(bulk, "_check", ends)
     monkeypatch.setattr(stretch, "_survey_file", ends)
     for said in (earmark("check", lot, "--operator", sample.did), in_farm(earmark)("log", "check")):
         assert (said.status, "a process that verified statements was ended" in " ".join(said.err.split())) == (3, True)

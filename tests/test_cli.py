@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from commands import DOCS, Earmark, Said, in_farm
-from earmark import config, cose
+from earmark import cose, settings
 from earmark.cli import arguments
 from earmark.cli.logs import CURES
 from earmark.cli.parser import COMMANDS, build_parser, parsers
@@ -50,9 +50,10 @@ def test_every_documented_command_is_there() -> None:
 def settings_table() -> str:
     """The settings as docs/operating.md shows them."""
     rows, last = [], ""
-    for table, name, default, unit, meaning in config.settings():
+    for table, name, default, unit, meaning in settings.settings():
         if table != last:
-            shown = "[[anchor]], one table for each chain" if table == "anchor" else f"[{table}]"
+            lists = {"anchor": "[[anchor]], one table for each target", "witness": "[[witness]], one table for each"}
+            shown = lists.get(table, f"[{table}]")
             rows += ["", f"### {shown}", "", "| setting | default | unit | meaning |", "|---|---|---|---|"]
             last = table
         rows.append(f"| `{name}` | `{json.dumps(default)}` | {unit} | {meaning} |")
@@ -103,9 +104,21 @@ def test_help(earmark: Earmark, command: str) -> None:
         ["node", "enroll"],
         ["node", "enroll", "did:key:zQ", "n1"],
         ["node", "revoke", "n1"],
+        ["node", "revoke", "n1", "--reason", "x", "--compromised-since", "yesterday"],
+        ["node", "revoke", "n1", "--reason", "x", "--compromised-since", "-1"],
+        ["node", "rotate", "n1", "--reason", "x"],
+        ["node", "rotate", "n1", DID],
+        ["node", "rotate", "n1", DID, "--dir", "x", "--reason", "x"],
+        ["node", "rotate", "n1", "did:key:zQ", "--reason", "x"],
         ["node", "revoke", "n1", "--reason", ""],
         ["node", "revoke", "n1", "--reason", "é" * 101],
         ["log", "list", "--last", "0"],
+        ["log", "consistency", "--from", "1"],
+        ["log", "consistency", "--from", "1", "--to", "0"],
+        ["log", "consistency", "--from", "x", "--to", "0"],
+        ["log", "consistency", "--check", "x", "--log", "x"],
+        ["witness", "init", "w"],
+        ["witness", "run"],
         ["log", "quarantine", "--held", "--refused"],
         ["log", "export", "--format", "xml"],
         ["init", "--site", "x", "--port", "70000"],
@@ -113,7 +126,11 @@ def test_help(earmark: Earmark, command: str) -> None:
     ],
 )
 def test_wrong_calls_are_told_apart(earmark: Earmark, sample: SampleFarm, words: list[str]) -> None:
-    has_farm = words[:1] in (["prove"], ["log"]) or words[:2] in (["node", "enroll"], ["node", "revoke"])
+    has_farm = words[:1] in (["prove"], ["log"]) or words[:2] in (
+        ["node", "enroll"],
+        ["node", "revoke"],
+        ["node", "rotate"],
+    )
     place = ["--farm", "farm"] if has_farm else []
     said = earmark(*words, *place)
     assert (said.status, said.out) == (2, "")
@@ -164,6 +181,7 @@ CALLS = {
     "node enroll": ["node", "enroll", cose.did(Signing(9, "porch-9").key), "porch-9"],
     "node list": ["node", "list"],
     "node revoke": ["node", "revoke", "shed-2", "--reason", "sold"],
+    "node rotate": ["node", "rotate", "--reason", "worn", "shed-2", cose.did(Signing(9, "porch-9").key)],
     "log backup": ["log", "backup", "copy"],
     "log check": ["log", "check"],
     "log list": ["log", "list"],
@@ -172,30 +190,39 @@ CALLS = {
     "log restore": ["log", "restore", "farm", "--farm", "new"],
     "anchor status": ["anchor", "status"],
     "anchor now": ["anchor", "now"],
+    "log consistency": ["log", "consistency", "--from", "0", "--to", "2"],
+    "witness init": ["witness", "init", "w", "--name", "farm.example/witness"],
+    "witness list": ["witness", "list", "made"],
+    "witness status": ["witness", "status"],
     "prove": ["prove", "3"],
     "check": ["check", "all.earmark", "--operator", "farm/operator.did"],
     "unpack": ["unpack", "all.earmark", "parts"],
 }
 """A call of every command that ends by itself, in the folder that the sample farm `farm` stands in."""
 
-WITHOUT_FARM = ("init", "log restore", "check", "unpack")
+WITHOUT_FARM = ("init", "log restore", "witness init", "witness list", "check", "unpack")
 SHAPES = {
     "init": "anchors broker farm gateway operator site",
     "node enroll": "admitted did enrolled_at held name refused settings",
     "node list": "nodes waiting",
-    "node revoke": "name reason revoked_at",
+    "node revoke": "compromised_since did name not_counting reason revoked_at",
+    "node rotate": "admitted did former held name reason refused rotated_at settings",
     "log backup": "block bytes folder private sealed sealed_at seconds size",
-    "log check": "anchored blocks contradictions explained holds missing more nodes operator origin quarantined sealed "
-    "seconds size statements",
+    "log check": "anchored blocks contradictions explained holds missing more nodes not_counting operator origin "
+    "quarantined sealed seconds size statements",
     "log list": "size statements",
     "log export": "bytes file format",
     "log quarantine": "counts dropped messages",
     "log restore": "block bytes folder private sealed sealed_at seconds size",
     "anchor status": "block running sealed size targets",
     "anchor now": "block leaves running targets",
-    "prove": "anchors block bytes file leaves operator subjects",
-    "check": "block gateway holds misdated not_after not_before not_established operator origin steps subjects "
-    "to_compare",
+    "log consistency": "bytes file from log to",
+    "witness init": "folder name port vkey",
+    "witness list": "evidence logs name vkey",
+    "witness status": "block vkey witnesses",
+    "prove": "anchors block bytes file leaves operator passed_over stamps subjects",
+    "check": "block gateway holds misdated not_after not_before not_established operator origin stamps steps subjects "
+    "to_compare witnessed",
     "unpack": "checked files folder",
 }
 
@@ -204,6 +231,7 @@ def call(earmark: Earmark, sample: SampleFarm, command: str, *more: str) -> Said
     """Call a command over a proof of everything that the sample farm has."""
     sample.seal()
     assert in_farm(earmark)("prove", "0-13", "-o", "all.earmark").status == 0
+    assert earmark("witness", "init", "made", "--name", "made.example").status == 0
     said = earmark(*CALLS[command], *([] if command in WITHOUT_FARM else ["--farm", "farm"]), *more)
     assert (said.status, said.err) == (0, "")
     return said
@@ -227,7 +255,7 @@ def test_words_fit_a_page_of_80_columns_without_colour(earmark: Earmark, sample:
     assert "\x1b" not in said.out
     for line in said.out.splitlines():
         assert line == line.rstrip()
-        is_to_copy = any(part in line for part in ("did:key:", "0x", "earmark "))
+        is_to_copy = any(part in line for part in ("did:key:", "0x", "earmark ", "vkey = ", "+"))
         assert len(line) <= 80 or is_to_copy, line
 
 

@@ -7,14 +7,20 @@ import subprocess
 import sys
 import tomllib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from commands import ROOT, Earmark, in_farm
-from earmark import config, cose
+from earmark import config, cose, settings
 from earmark.access import node_password
+from earmark.anchor.calendars import PUBLIC
+from earmark.anchor.target import Place
 from earmark.cli.nodelist import holes
+from earmark.evidence.bitcoin import MAINNET
+from earmark.public import open_target
+from earmark.store import AnchorRow
 from sample_farm import TEXT, SampleFarm
 
 pytest_plugins = ["command_fixtures"]
@@ -32,7 +38,7 @@ def test_init_makes_a_farm_whose_keys_are_private(earmark: Earmark, tmp_path: Pa
     for name in ("operator.key", "gateway.key", "broker.json", "authority.key"):
         assert (folder / "keys" / name).stat().st_mode & 0o777 == 0o600
     opened = config.open_farm(folder)
-    assert opened.config == config.parse_config('[farm]\nsite = "home"\n', "defaults")
+    assert opened.config == settings.parse_config('[farm]\nsite = "home"\n', "defaults")
     assert earmark("log", "check", "--farm", folder).status == 0
 
 
@@ -58,6 +64,10 @@ def test_init_writes_what_it_was_told(earmark: Earmark, tmp_path: Path) -> None:
     earmark("init", tmp_path / "c", "--site", "c", "--port", "2000", "--listen", "127.0.0.1", "--anchor", "development")
     made = config.open_farm(tmp_path / "c").config
     assert (made.broker.listen, made.broker.port, made.broker.tls) == ("127.0.0.1", 2000, True)
+    said = earmark("init", tmp_path / "e", "--site", "e", "--anchor", "calendars", "--json").json()
+    assert said["anchors"] == ["calendars"]
+    anchored = config.open_farm(tmp_path / "e")
+    assert open_target(anchored.folder, anchored.config.anchor[0], None).place == Place("calendars", "ots", MAINNET, 48)
     earmark("init", tmp_path / "d", "--site", "d", "--plain")
     plain = config.open_farm(tmp_path / "d").config.broker
     assert (plain.port, plain.tls) == (1883, False)
@@ -68,8 +78,9 @@ def test_the_commented_settings_are_real_ones(earmark: Earmark, tmp_path: Path) 
     earmark("init", tmp_path / "farm", "--site", "home")
     text = (tmp_path / "farm" / "earmark.toml").read_text()
     live = re.sub(r"^# (\[\[anchor\]\]|\w+ = .*)$", r"\1", text, flags=re.MULTILINE)
-    assert "rpc_file" in tomllib.loads(live)["anchor"][0]
-    assert config.parse_config(live, "uncommented").anchor[0].chain == "eip155:1"
+    assert "rpc_file" in tomllib.loads(live)["anchor"][1]
+    first, second, third = settings.parse_config(live, "uncommented").anchor
+    assert (first.calendars, second.chain, third.called) == (PUBLIC, "eip155:1", "tsa.example")
 
 
 @pytest.mark.parametrize(
@@ -294,3 +305,22 @@ def test_anchoring_now_needs_a_block_and_a_target(earmark: Earmark, tmp_path: Pa
     said = earmark("anchor", "now", "--farm", tmp_path / "bare")
     assert (said.status, "has no [[anchor]]" in said.err) == (3, True)
     assert "No [[anchor]] is set" in earmark("anchor", "status", "--farm", tmp_path / "bare").words
+
+
+def test_an_anchor_whose_evidence_does_not_check_is_left_out_with_a_warning(
+    earmark: Earmark, sample: SampleFarm, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as one whose row was given the name of another chain: other anchors, and proofs, are there all the same."""
+    rows: list[AnchorRow] = []
+    sample.put(lambda store: rows.extend(store.anchor_rows()))
+    ill = replace(rows[0], chain="eip155:1", target="another")
+    sample.put(lambda store: store.put_anchor(replace(ill, evidence=b"ill")))
+    sample.put(lambda store: store.put_anchor(replace(rows[0], height=1, evidence=b"ill")))
+    said = in_farm(earmark)("anchor", "status")
+    assert (said.status, "anchored for good: 12 leaves, up to block 0" in said.words) == (0, True)
+    assert "nothing is anchored for good yet" in said.words  # on the other one
+    assert caplog.messages[0].startswith("the anchor of block 1 on eip155:1337 is left out, for its evidence does not")
+    assert caplog.messages[1].startswith("the anchor of block 0 on another is left out")
+    said = in_farm(earmark)("prove", "3", "--json")
+    assert said.status == 0
+    assert [anchor["chain"] for anchor in said.json()["anchors"]] == ["eip155:1337"]

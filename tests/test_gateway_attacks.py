@@ -269,7 +269,9 @@ def test_a_node_cannot_take_the_gateways_session(farm: Farm) -> None:
 
 def test_an_idle_step_does_not_read_all_anchors_ever_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.log.seal()
-    done = AnchorRow("test:1", "fake", 0, b"h" * 32, "final", evidence=b"e" * 4000, planned_at_ms=bench.now_ms)
+    done = AnchorRow(
+        "test:1", "fake", "test:1", 0, b"h" * 32, "final", evidence=b"e" * 4000, planned_at_ms=bench.now_ms
+    )
     with bench.store.transaction():
         for height in range(100):
             bench.store.put_anchor(replace(done, height=height))

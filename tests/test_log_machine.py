@@ -17,9 +17,10 @@ from earmark import ack
 from earmark.acknowledge import Acknowledger
 from earmark.audit import check_log
 from earmark.block import decode_header
-from earmark.errors import StoreError
+from earmark.errors import Rejected, StoreError
 from earmark.log import Outcome
 from earmark.merkle import leaf_hash
+from earmark.registry import Enrolment
 from earmark.statement import NO_ENTRY, REGISTRY, decode, origin
 from earmark.store import SealedBlock
 from earmark.store.sqlite import SqliteStore
@@ -139,6 +140,18 @@ class LogMachine(RuleBasedStateMachine):
             self.enter(self.bench.operator, {0: "revocation", 1: key, 2: "replaced"})
         self.enter(self.bench.operator, {0: "enrolment", 1: signing.key, 2: "node", 3: signing.sub})
         self.admit(self.pool[before:])
+
+    @rule(node=st.sampled_from(SEEDS), other=st.sampled_from(SEEDS), back=st.integers(-1, 30), anew=st.booleans())
+    def order_an_ending(self, node: int, other: int, back: int, anew: bool) -> None:
+        """The operator goes on from what is logged: a key ends for another one, or it was stolen some leaves ago."""
+        chain = self.model.chains[self.bench.operator.key, REGISTRY]
+        self.bench.operator.seq, self.bench.operator.prev = len(chain), chain[len(chain)].entry
+        old, new = self.nodes[node - SEEDS[0]], self.nodes[other - SEEDS[0]]
+        body = {0: "rotation", 1: old.key, 2: new.key, 3: "worn"}
+        if not anew:
+            body = {0: "revocation", 1: old.key, 2: "stolen", 3: max(0, len(self.model.leaves) - back)}
+        self.enter(self.bench.operator, body)
+        self.admit(self.pool[-1:])
 
     @rule()
     def order_a_second_gateway(self) -> None:
@@ -304,6 +317,15 @@ class LogMachine(RuleBasedStateMachine):
             signer = signing.key, signing.sub
             assert list(self.bench.log.runs(*signer)) == self.model.runs(signer)
 
+    @invariant()
+    def keys_are_the_model_s(self) -> None:
+        registry = self.bench.log.registry
+        assert {node.key: node.name for node in registry.nodes()} == self.model.names
+        for node in registry.nodes():
+            edges = [node.enrolled_at, node.ended_at, node.since, len(self.model.leaves)]
+            for leaf in {edge + near for edge in edges if edge is not None for near in (-1, 0, 1)}:
+                assert counts(node, leaf) == self.model.counts(node.key, leaf)
+
     def teardown(self) -> None:
         try:
             self.check_everything()
@@ -324,6 +346,13 @@ class LogMachine(RuleBasedStateMachine):
             assert (row.reason if row else None) == self.model.reasons.get(said.entry)
         if stored:
             assert check_log(self.bench.store, self.bench.operator.key).contradictions == []
+
+
+def counts(node: Enrolment, index: int) -> bool:
+    with suppress(Rejected):
+        node.check_counts(index)
+        return True
+    return False
 
 
 def is_kid(key: bytes, kid: bytes) -> bool:

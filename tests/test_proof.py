@@ -20,6 +20,7 @@ import chain
 from earmark import beacon, cbor, cose, proof
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
+from earmark.note import COSIGNATURE, VerifierKey, decode_verifier_key
 from pinned import named, vectors
 
 NONCE = beacon.nonce(MESSAGE)
@@ -33,6 +34,10 @@ def arguments(row: dict[str, Any]) -> tuple[bytes, bytes, list[tuple[str, bytes]
     return bytes.fromhex(row["bytes"]), cose.key_of(row["operator"]), blocks
 
 
+def witnesses(row: dict[str, Any]) -> list[VerifierKey]:
+    return [decode_verifier_key(text, COSIGNATURE) for text in row["witnesses"]]
+
+
 SMALL, OPERATOR, BLOCKS = arguments(PROOFS["valid"][0])
 BODY: bytes = cbor.decode(SMALL)[2]
 
@@ -43,7 +48,9 @@ def wrapped(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("row", **named(PROOFS["valid"]))
 def test_valid_proofs(row: dict[str, Any]) -> None:
-    report = proof.check(*arguments(row))
+    report = proof.check(*arguments(row), witnesses=witnesses(row))
+    assert [[each.name, each.time_s] for each in report.witnessed] == row["witnessed"]
+    assert [step.proven for step in report.steps if step.number == 10].count(True) == len(row["witnessed"])
     assert [subject.index for subject in report.subjects] == row["subjects"]
     for subject in report.subjects:
         before = subject.not_before
@@ -58,7 +65,7 @@ def test_valid_proofs(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", **named(PROOFS["must_reject"]))
 def test_proofs_that_must_be_refused(row: dict[str, Any]) -> None:
     with pytest.raises(ProofError) as refusal:
-        proof.check(*arguments(row))
+        proof.check(*arguments(row), witnesses=witnesses(row))
     assert refusal.value.step == row["step"]
     assert f"step {row['step']} " in str(refusal.value)
 

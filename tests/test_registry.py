@@ -19,7 +19,7 @@ def said(signer: cose.Signer, sub: str, payload: Any) -> Statement:
     if isinstance(payload, list):
         payload = [{**payload[0], -2: f"{sub}/"}]
     kind = payload[0] if isinstance(payload, dict) else "readings"
-    by_node = kind not in ("enrolment", "revocation")
+    by_node = kind not in ("enrolment", "revocation", "rotation")
     raw = sign(
         signer,
         sub,
@@ -39,8 +39,13 @@ def enrolment(signer: cose.Signer, name: str, role: str = "node") -> Statement:
     return said(OPERATOR, "registry", {0: "enrolment", 1: signer.key, 2: role, 3: name})
 
 
-def revocation(signer: cose.Signer) -> Statement:
-    return said(OPERATOR, "registry", {0: "revocation", 1: signer.key, 2: "stolen"})
+def revocation(signer: cose.Signer, since: int | None = None) -> Statement:
+    body = {0: "revocation", 1: signer.key, 2: "stolen"} | ({} if since is None else {3: since})
+    return said(OPERATOR, "registry", body)
+
+
+def rotation(signer: cose.Signer, successor: cose.Signer) -> Statement:
+    return said(OPERATOR, "registry", {0: "rotation", 1: signer.key, 2: successor.key, 3: "worn out"})
 
 
 def registry(*more: Statement) -> Registry:
@@ -54,7 +59,7 @@ def registry(*more: Statement) -> Registry:
 
 def test_it_begins_with_the_gateway() -> None:
     assert (registry().gateway, registry().origin, registry().nodes()) == (GATEWAY.key, ORIGIN, [])
-    for first in (enrolment(NODE, "tomato-1"), revocation(NODE)):
+    for first in (enrolment(NODE, "tomato-1"), revocation(NODE), rotation(NODE, OTHER)):
         with pytest.raises(WrongRegistry, match="begins"):
             Registry(OPERATOR.key).apply(0, first)
 
@@ -95,11 +100,21 @@ def test_a_revoked_node_leaves_its_name_to_another_key() -> None:
         revocation(STRANGER),
         revocation(GATEWAY),
         revocation(OPERATOR),
+        revocation(STRANGER, 20),
+        revocation(GATEWAY, 20),
+        revocation(NODE, 0),
+        revocation(NODE, 10),
+        revocation(NODE, 31),
+        rotation(STRANGER, OTHER),
+        rotation(GATEWAY, OTHER),
+        rotation(NODE, NODE),
+        rotation(NODE, GATEWAY),
+        rotation(NODE, OPERATOR),
         said(OPERATOR, "registry", BOOT),
         said(OPERATOR, "registry", READINGS),
         said(OPERATOR, "registry", {0: "gap", 1: 1, 2: 1, 3: "x"}),
     ],
-    ids=range(12),
+    ids=range(22),
 )
 def test_what_the_registry_cannot_follow_changes_nothing(wrong: Statement) -> None:
     begun = registry(enrolment(NODE, "tomato-1"))
@@ -109,10 +124,87 @@ def test_what_the_registry_cannot_follow_changes_nothing(wrong: Statement) -> No
     assert (begun.nodes(), begun.gateway, begun.origin) == before
 
 
-@pytest.mark.parametrize("again", [enrolment(NODE, "tomato-1"), enrolment(NODE, "tomato-2"), revocation(NODE)])
-def test_a_revoked_key_never_comes_back(again: Statement) -> None:
+@pytest.mark.parametrize("ending", [revocation(NODE), rotation(NODE, OTHER)])
+@pytest.mark.parametrize(
+    "again",
+    [
+        enrolment(NODE, "tomato-1"),
+        enrolment(NODE, "tomato-2"),
+        revocation(NODE),
+        rotation(NODE, STRANGER),
+        rotation(NODE, OTHER),
+    ],
+)
+def test_a_key_that_ended_never_comes_back(ending: Statement, again: Statement) -> None:
     with pytest.raises(WrongRegistry):
-        registry(enrolment(NODE, "tomato-1"), revocation(NODE)).check(again)
+        registry(enrolment(NODE, "tomato-1"), ending).check(30, again)
+
+
+def counts(begun: Registry, signer: cose.Signer, *leaves: int) -> list[bool]:
+    def at(index: int) -> bool:
+        try:
+            begun.check_signer(said(signer, "tomato-1", READINGS), index)
+        except (UnknownNode, RevokedKey):
+            return False
+        return True
+
+    return [at(index) for index in leaves]
+
+
+def test_a_rotation_leaves_no_moment_with_neither_key_or_with_both() -> None:
+    begun = registry(enrolment(NODE, "tomato-1"), rotation(NODE, OTHER))
+    assert counts(begun, NODE, 10, 11, 19, 20, 21, 99) == [False, True, True, True, False, False]
+    assert counts(begun, OTHER, 10, 11, 19, 20, 21, 99) == [False, False, False, False, True, True]
+    begun.check_signer(said(OTHER, "tomato-1", READINGS))
+    with pytest.raises(RevokedKey, match=r"gave its name to did:key:\S+ at leaf 20: worn out"):
+        begun.check_signer(said(NODE, "tomato-1", READINGS))
+    old = Enrolment(NODE.key, "tomato-1", 10, None, "worn out", 20, OTHER.key)
+    assert begun.nodes() == [old, Enrolment(OTHER.key, "tomato-1", 20)]
+    assert begun.named("tomato-1") == begun.node(OTHER.key)
+
+
+def test_keys_are_rotated_in_a_row_and_the_name_is_the_last_ones() -> None:
+    begun = registry(
+        enrolment(NODE, "tomato-1"), rotation(NODE, OTHER), rotation(OTHER, STRANGER), revocation(STRANGER)
+    )
+    assert counts(begun, OTHER, 20, 21, 30, 31) == [False, True, True, False]
+    assert counts(begun, STRANGER, 30, 31, 40, 41) == [False, True, True, False]
+    begun.apply(50, enrolment(cose.Signer(bytes([9]) * 32), "tomato-1"))
+    for used in (NODE, OTHER, STRANGER):
+        with pytest.raises(WrongRegistry):
+            begun.check(60, enrolment(used, "tomato-2"))
+
+
+@pytest.mark.parametrize("since", [11, 15, 20])
+def test_what_a_thief_signed_before_the_revocation_does_not_count(since: int) -> None:
+    begun = registry(enrolment(NODE, "tomato-1"), revocation(NODE, since))
+    assert counts(begun, NODE, *range(9, 23)) == [10 < index < since for index in range(9, 23)]
+    if since < 20:
+        with pytest.raises(RevokedKey, match=f"said at leaf 20 that this key was in other hands from leaf {since} on"):
+            begun.check_signer(said(NODE, "tomato-1", READINGS), since)
+
+
+@pytest.mark.parametrize("ending", [revocation(NODE), rotation(NODE, OTHER)])
+def test_a_theft_that_becomes_known_after_the_key_ended(ending: Statement) -> None:
+    begun = registry(enrolment(NODE, "tomato-1"), ending)
+    for wrong in (0, 10, 21, 30):
+        with pytest.raises(WrongRegistry, match="say a leaf above 10"):
+            begun.check(30, revocation(NODE, wrong))
+    holder = begun.named("tomato-1")
+    begun.apply(30, revocation(NODE, 18))
+    assert counts(begun, NODE, 17, 18, 20, 21, 30) == [True, False, False, False, False]
+    for wrong in (18, 19):
+        with pytest.raises(WrongRegistry, match="can only say an earlier one"):
+            begun.check(40, revocation(NODE, wrong))
+    begun.apply(40, revocation(NODE, 13))
+    assert counts(begun, NODE, 11, 12, 13) == [True, True, False]
+    node = begun.node(NODE.key)
+    assert node is not None
+    assert (node.ended_at, node.since, node.said_at, node.told_at) == (20, 13, 40, 40)
+    named = begun.named("tomato-1")
+    assert named is not None
+    assert holder is not None
+    assert named.key == holder.key
 
 
 def test_the_operator_cannot_be_the_gateway() -> None:
@@ -133,13 +225,15 @@ def test_the_operator_cannot_be_the_gateway() -> None:
         (said(GATEWAY, "tomato-1", READINGS), UnknownNode),
         (said(NODE, "tomato-2", READINGS), WrongSubject),
         (said(NODE, "registry", READINGS), WrongSubject),
+        (rotation(STRANGER, OTHER), None),
         (said(NODE, "tomato-1", {0: "revocation", 1: NODE.key, 2: "x"}), WrongSubject),
+        (said(NODE, "tomato-1", {0: "rotation", 1: NODE.key, 2: OTHER.key, 3: "x"}), WrongSubject),
         (said(NODE, "registry", {0: "enrolment", 1: OTHER.key, 2: "node", 3: "x"}), WrongSubject),
         (said(OPERATOR, "tomato-1", READINGS), WrongSubject),
         (said(OPERATOR, "registry", BOOT), WrongSubject),
         (said(OPERATOR, "farm", {0: "revocation", 1: NODE.key, 2: "x"}), WrongSubject),
     ],
-    ids=range(14),
+    ids=range(16),
 )
 def test_who_may_say_what(statement: Statement, error: type[Rejected] | None) -> None:
     begun = registry(enrolment(NODE, "tomato-1"))

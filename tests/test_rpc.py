@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from earmark.anchor.devchain import DEVELOPMENT_CHAIN, DEVELOPMENT_KEY, DevChain
 from earmark.anchor.evm import EvmTarget
 from earmark.anchor.rpc import HttpRpc, RpcError
 from earmark.errors import AnchorError
-from earmark.evidence import check_evm
-from evm_fakes import DIGEST
+from earmark.evidence.evm import check_evm
+from evm_fakes import DIGEST, sign
 
 pytest_plugins = ["evm_fixtures"]
 
@@ -80,7 +81,7 @@ def endpoint(chain: DevChain) -> Iterator[Endpoint]:
 
 def test_an_anchor_over_http(chain: DevChain, endpoint: Endpoint) -> None:
     target = EvmTarget(HttpRpc(endpoint.url), DEVELOPMENT_CHAIN, DEVELOPMENT_KEY)
-    payload = target.sign(DIGEST)
+    payload = sign(target, DIGEST)
     for _ in range(2):
         target.send(payload)
     for _ in range(3):
@@ -99,7 +100,7 @@ def test_an_endpoint_that_is_down_is_named_without_its_secrets() -> None:
     target = EvmTarget(
         HttpRpc(f"http://me:hush@127.0.0.1:{port}/v3/secret?k=hidden"), DEVELOPMENT_CHAIN, DEVELOPMENT_KEY
     )
-    for use in (target.check_chain, target.head, lambda: target.sign(DIGEST)):
+    for use in (target.check_chain, target.head, lambda: sign(target, DIGEST)):
         with pytest.raises(AnchorError, match=f"http://127.0.0.1:{port} is unavailable") as failure:
             use()
         _assert_silent(failure.value)
@@ -142,6 +143,38 @@ def test_answers_that_are_none_are_refused(
     assert "hush" not in repr(client)
 
 
+SECRET_URL = "//my%40name:p%40ss+word@", "/v3/0123456789abcdef/eth/ab%2Fcd%2Fefgh?apikey=fedcba98&k=%31%32345678"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "/v3/0123456789abcdef/eth/ab%2Fcd%2Fefgh?apikey=fedcba98&k=%31%32345678",
+        "/v3/0123456789abcdef",
+        "0123456789abcdef",
+        "ab%2Fcd%2Fefgh",
+        "ab/cd/efgh",
+        "fedcba98",
+        "%31%32345678",
+        "12345678",
+        "my%40name",
+        "my@name",
+        "p%40ss+word",
+        "p@ss+word",
+        "p@ss word",
+        "bXlAbmFtZTpwQHNzK3dvcmQ=",
+    ],
+)
+def test_no_part_of_the_url_is_in_what_an_endpoint_says(endpoint: Endpoint, secret: str) -> None:
+    """The key, the user or the password alone, as it stands in the URL or as it is meant."""
+    before, after = SECRET_URL
+    client = HttpRpc(endpoint.url.replace("//", before) + after)
+    body = json.dumps({"error": {"code": 1, "message": f"project <{secret}> of v3 is over its quota"}}).encode()
+    endpoint.respond = lambda _: (403, body)
+    with pytest.raises(RpcError, match=r"project <(/v3/)?\[hidden\]> of v3 is over its quota \(code 1\)"):
+        client.call("eth_chainId", [])
+
+
 def test_an_answer_that_breaks_off_is_refused(endpoint: Endpoint) -> None:
     endpoint.claimed_length = 10_000
     with pytest.raises(AnchorError, match=r"is unavailable \(IncompleteRead\)"):
@@ -158,7 +191,39 @@ def test_an_endpoint_that_never_answers_times_out(endpoint: Endpoint) -> None:
         is_over.set()
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8545", "ftp://host", "http://", "http://host:port", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8545", "ftp://host", "http://", "http://host:port", "http://[::1", "http://a..b"]
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(AnchorError, match="https://host:port/path"):
         HttpRpc(url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/\u00e9", "http://127.0.0.1:1/a b"])
+def test_a_path_that_cannot_be_sent_is_an_endpoint_that_is_unavailable(endpoint: Endpoint, url: str) -> None:
+    with pytest.raises(AnchorError, match="is unavailable"):
+        HttpRpc(url.replace("http://127.0.0.1:1", endpoint.url)).call("eth_chainId", [])
+
+
+def test_bitcoin_core_answers_errors_with_http_500(endpoint: Endpoint) -> None:
+    client = HttpRpc(endpoint.url.replace("//", "//me:hush@"))
+    endpoint.respond = lambda request: (500, json.dumps(answer(request, None, {"code": -5, "message": "no"})).encode())
+    with pytest.raises(RpcError, match=r"getblock was refused: no \(code -5\)") as failure:
+        client.call("getblock", [])
+    assert failure.value.code == -5
+    endpoint.respond = lambda request: (200, json.dumps(answer(request, 7, None)).encode())
+    assert client.call("getblockcount", []) == 7
+    endpoint.respond = lambda _: (401, b"")
+    with pytest.raises(AnchorError, match="HTTP 401 and no JSON: user and password in the URL are not its own"):
+        client.call("getblockcount", [])
+    assert {authorization for _, authorization in endpoint.requests} == {"Basic bWU6aHVzaA=="}
+
+
+def answer(request: dict[str, Any], result: Any, error: Any) -> dict[str, Any]:
+    """An answer in the form of Bitcoin Core, which has both fields always."""
+    return {"result": result, "error": error, "id": request["id"]}
+
+
+def test_amounts_are_not_read_as_floats(endpoint: Endpoint) -> None:
+    endpoint.respond = lambda request: (200, b'{"result": [0.1, 1e-5, 20999999.99999999], "error": null, "id": 1}')
+    assert HttpRpc(endpoint.url).call("x", []) == [Decimal("0.1"), Decimal("0.00001"), Decimal("20999999.99999999")]

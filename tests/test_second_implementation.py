@@ -1,4 +1,4 @@
-"""A second checker of proof files, written from docs/protocol.md §8 and §9 alone, against the pinned vectors."""
+"""A second checker of proof files, written from docs/protocol.md §6 to §9 alone, against the pinned vectors."""
 
 import base64
 import re
@@ -8,20 +8,60 @@ from typing import Any
 import cbor2
 import pytest
 
+import second_bitcoin
+import second_chain
 from pinned import named, vectors
-from second_chain import anchored, chain_block
-from second_statement import Refused, Said, did_of, key_of, kid_of, need, sha256, to_be_signed, unpack, verify
+from second_note import check_consistency_file, check_witness, cosignatures, key_of_witness
+from second_statement import (
+    BY_OPERATOR,
+    Refused,
+    Said,
+    did_of,
+    key_of,
+    kid_of,
+    need,
+    sha256,
+    to_be_signed,
+    unpack,
+    verify,
+)
+
+EVIDENCE = {"evm": second_chain.anchored, "ots": second_bitcoin.anchored}
+
+
+def anchored(kind: str, chain: str, octets: bytes, digest: bytes) -> tuple[str, int, bytes, int]:
+    need(kind in EVIDENCE and len(octets) <= 65536)
+    return EVIDENCE[kind](chain, octets, digest)
+
+
+def beacon(message: bytes, headers: list[bytes]) -> list[tuple[str, int, bytes, int]]:
+    """The blocks of a beacon's sources, by their evidence."""
+    sources = second_chain.sources(message)
+    need(len(headers) == len(sources))
+    blocks = [
+        second_bitcoin.chain_block(chain, header, height)
+        if chain.startswith("bip122:")
+        else second_chain.chain_block(chain, header)
+        for (chain, height, _, _), header in zip(sources, headers, strict=True)
+    ]
+    need([list(block) for block in blocks] == sources)
+    return blocks
+
+
+def split(low: int, high: int) -> int:
+    return low + (1 << (high - low - 1).bit_length() - 1)
 
 
 class Checker:
     """§9, a method a step."""
 
-    def __init__(self, operator: str, blocks: set[tuple[str, bytes]]) -> None:
+    def __init__(self, operator: str, blocks: set[tuple[str, bytes]], witnesses: list[str]) -> None:
+        self.witnesses = witnesses
         self.operator, self.blocks, self.used = key_of(operator), blocks, set[tuple[str, bytes]]()
 
     def file(self, octets: bytes) -> None:
         outer = unpack(octets)
-        need(type(outer) is list and len(outer) == 3 and outer[0] == "earmark-proof-1" and type(outer[2]) is bytes)
+        need(type(outer) is list and len(outer) == 3 and outer[0] == "earmark-proof-2" and type(outer[2]) is bytes)
         need(outer[1] == sha256(outer[2]))
         body = unpack(outer[2])
         need(type(body) is dict and set(body) == set(range(1, 9)))
@@ -58,13 +98,28 @@ class Checker:
             elif said.kind == "enrolment":
                 need(body[2] == "node" and body[1] not in {self.operator, self.gateway, *self.nodes})
                 need(body[3] not in names or self.nodes[names[body[3]]][2] is not None)
-                self.nodes[body[1]], names[body[3]] = [body[3], index, None], body[1]
-            else:
-                need(said.kind == "revocation" and body[1] in self.nodes and self.nodes[body[1]][2] is None)
+                self.nodes[body[1]], names[body[3]] = [body[3], index, None, None], body[1]
+            elif said.kind == "rotation":
+                need(body[1] in self.nodes and self.nodes[body[1]][2] is None)
+                need(body[2] not in {self.operator, self.gateway, *self.nodes})
+                name = self.nodes[body[1]][0]
                 self.nodes[body[1]][2] = index
+                self.nodes[body[2]], names[name] = [name, index, None, None], body[2]
+            else:
+                need(said.kind == "revocation" and body[1] in self.nodes)
+                _, bound, ended, since = self.nodes[body[1]]
+                if 3 in body:
+                    end = index if ended is None else ended
+                    need(bound + 1 <= body[3] <= end and (since is None or body[3] < since))
+                    self.nodes[body[1]][2:] = [end, body[3]]
+                else:
+                    need(ended is None)
+                    self.nodes[body[1]][2] = index
 
     def signed_by_gateway(self) -> None:
         b64 = "[A-Za-z0-9+/]"
+        self.cosigned = self.checkpoint
+        self.checkpoint, _ = cosignatures(self.cosigned)
         form = rf"(.+)\n(0|[1-9][0-9]*)\n({b64}{{43}}=)\nearmark-block (0|[1-9][0-9]*) ({b64}{{43}}=)\n"
         match = re.fullmatch(form.encode() + f"\n— (.+) ({b64}{{91}}=)\n".encode(), self.checkpoint)
         need(match)
@@ -100,11 +155,22 @@ class Checker:
                 return hashes.pop(0)
             if high - low == 1:
                 return sha256(b"\0", self.said[low].entry)
-            middle = low + (1 << (high - low - 1).bit_length() - 1)
-            return sha256(b"\1", subtree(low, middle), subtree(middle, high))
+            middle = split(low, high)
+            pair = self.pairs[low, high] = subtree(low, middle), subtree(middle, high)
+            return sha256(b"\1", *pair)
 
         need(min(self.said) >= 0 and max(self.said) < self.size)
+        self.pairs: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         need(subtree(0, self.size) == self.root and not hashes)
+
+    def path(self, index: int) -> list[tuple[bytes, bytes]]:
+        """(left, right) from a leaf of the file up, the side that it is on empty."""
+        low, high, down = 0, self.size, list[tuple[bytes, bytes]]()
+        while high - low > 1:
+            middle, (left, right) = split(low, high), self.pairs[low, high]
+            down.append((b"", right) if index < middle else (left, b""))
+            low, high = (low, middle) if index < middle else (middle, high)
+        return down[::-1]
 
     def signer(self) -> None:
         need(len({(said.key, said.sub, said.seq) for said in map(self.said.get, self.subjects)}) == len(self.subjects))
@@ -114,11 +180,12 @@ class Checker:
             need(entries.get((said.key, said.sub, said.seq - 1), said.prev) == said.prev)
             need((said.prev == bytes(32)) == (said.seq == 1))
             if said.key == self.operator:
-                need(said.sub == "registry" and said.kind in ("enrolment", "revocation"))
+                need(said.sub == "registry" and said.kind in BY_OPERATOR)
             else:
-                need(said.key in self.nodes and said.kind not in ("enrolment", "revocation"))
-                name, since, until = self.nodes[said.key]
-                need(said.sub == name and since < index and (until is None or until >= index))
+                need(said.key in self.nodes and said.kind not in BY_OPERATOR)
+                name, bound, ended, since = self.nodes[said.key]
+                need(said.sub == name and bound < index and (ended is None or index <= ended))
+                need(since is None or index < since)
             said.verify()
 
     def vouched(self, block: tuple[str, int, bytes, int]) -> bool:
@@ -128,27 +195,33 @@ class Checker:
     def not_before(self) -> None:
         self.before: dict[bytes, int] = {}
         for message, headers in self.beacons:
-            value, nonce = unpack(message), sha256(message)[:16]
-            need(type(value) is list and len(value) == 2 and value[0] == 1 and 1 <= len(value[1]) <= 4)
-            need(nonce in {self.said[index].nonce for index in self.subjects} and len(headers) == len(value[1]))
-            blocks = [chain_block(source[0], header) for source, header in zip(value[1], headers, strict=True)]
-            need([list(block) for block in blocks] == value[1])
-            times = [block[3] for block in blocks if self.vouched(block)]
+            nonce = sha256(message)[:16]
+            need(nonce in {self.said[index].nonce for index in self.subjects})
+            times = [block[3] for block in beacon(message, headers) if self.vouched(block)]
             self.before |= {nonce: max(times)} if times else {}
 
     def not_after(self) -> None:
-        blocks = [anchored(*anchor, digest=sha256(self.header)) for anchor in self.anchors]
+        for kind, chain, octets in self.anchors:  # this checker brings no authority's certificate, so it reads no more
+            if kind == "rfc3161":
+                need(re.fullmatch("tsa:[0-9a-f]{32}", chain) is not None and 0 < len(octets) <= 65536)
+        chains = [anchor for anchor in self.anchors if anchor[0] != "rfc3161"]
+        blocks = [anchored(*anchor, digest=sha256(self.header)) for anchor in chains]
         self.after = min((block[3] for block in blocks if self.vouched(block)), default=None)
 
     def hashes_used(self) -> None:
         need(self.used == self.blocks)
 
+    def witness(self) -> None:
+        self.witnessed = {vkey: check_witness(self.cosigned, vkey) for vkey in self.witnesses}
+
 
 def check(row: dict[str, Any]) -> tuple[int, Checker]:
     """The number of the step that fails, or 0, and the checker."""
-    checker = Checker(row["operator"], {(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]})
+    checker = Checker(
+        row["operator"], {(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]}, row["witnesses"]
+    )
     steps = [checker.registry, checker.signed_by_gateway, checker.block, checker.log, checker.signer]
-    steps += [checker.not_before, checker.not_after, checker.hashes_used]
+    steps += [checker.not_before, checker.not_after, checker.hashes_used, checker.witness]
     for number_, step in enumerate([lambda: checker.file(bytes.fromhex(row["bytes"])), *steps], 1):
         try:
             step()
@@ -163,6 +236,7 @@ def test_valid_proofs_hold(row: dict[str, Any]) -> None:
     assert failed == 0
     assert checker.subjects == row["subjects"]
     assert checker.after == row["not_after_s"]
+    assert [time_s for time_s in checker.witnessed.values() if time_s] == [time_s for _, time_s in row["witnessed"]]
     found = {checker.before.get(checker.said[index].nonce) for index in checker.subjects}
     assert found == {row["not_before_s"]}
 
@@ -194,3 +268,80 @@ def test_must_reject_statements_are_refused_for_the_same_reason(row: dict[str, A
 def test_valid_evidence_holds(row: dict[str, Any]) -> None:
     found = anchored(row["kind"], row["chain"], bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"]))
     assert (found[1], found[2].hex(), found[3]) == tuple(row["block"].values())
+
+
+@pytest.mark.parametrize("row", **named(vectors("evidence")["must_reject"]))
+def test_must_reject_evidence_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        anchored(row["kind"], row["chain"], bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"]))
+
+
+@pytest.mark.parametrize("row", **named(vectors("beacon")["valid"]))
+def test_valid_beacons_name_the_blocks_of_their_evidence(row: dict[str, Any]) -> None:
+    message = bytes.fromhex(row["bytes"])
+    assert [[*source[:2], source[2].hex(), source[3]] for source in second_chain.sources(message)] == row["sources"]
+    assert sha256(message)[:16].hex() == row["nonce"]
+    if row["evidence"]:
+        beacon(message, [bytes.fromhex(header) for header in row["evidence"]])
+
+
+@pytest.mark.parametrize("row", **named(vectors("beacon")["must_reject"]))
+def test_must_reject_beacons_are_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        second_chain.sources(bytes.fromhex(row["bytes"]))
+
+
+def test_a_proof_on_bitcoin_holds_a_complete_ots_file_of_each_subject() -> None:
+    checkers = [check(row)[1] for row in vectors("proof")["valid"]]
+    anchors = [(checker, unpack(anchor[2])) for checker in checkers for anchor in checker.anchors if anchor[0] == "ots"]
+    assert anchors
+    for checker, (timestamp, header) in anchors:
+        for index in checker.subjects:
+            entry, path = checker.said[index].entry, checker.path(index)
+            file = second_bitcoin.file_of(entry, path, checker.header, timestamp)
+            assert second_bitcoin.read_file(file)[:2] == (entry, header[36:68])
+
+
+COSIGNATURES, CONSISTENCIES = vectors("cosignature"), vectors("consistency")
+
+
+@pytest.mark.parametrize("row", **named(COSIGNATURES["valid"]))
+def test_valid_cosignatures_are_read(row: dict[str, Any]) -> None:
+    found = [
+        {"name": name, "key_id": identifier.hex(), "time_s": time_s}
+        for name, identifier, time_s, _ in cosignatures(row["text"].encode())[1]
+    ]
+    assert found == row["cosignatures"]
+    times = [each["time_s"] for each in found if each["key_id"] == COSIGNATURES["vkey"].split("+")[1]]
+    assert check_witness(row["text"].encode(), COSIGNATURES["vkey"]) == (times[0] if times else None)
+
+
+@pytest.mark.parametrize("row", **named(COSIGNATURES["must_reject"]))
+def test_must_reject_cosignatures_are_refused(row: dict[str, Any]) -> None:
+    if row["error"] == "BadSignature":
+        cosignatures(row["text"].encode())
+    with pytest.raises(Refused):
+        check_witness(row["text"].encode(), COSIGNATURES["vkey"])
+
+
+@pytest.mark.parametrize("row", **named(COSIGNATURES["refused_keys"]))
+def test_keys_of_witnesses_that_are_none(row: dict[str, Any]) -> None:
+    if row["name"] != "a key of small order":  # it verifies nothing
+        with pytest.raises(Refused):
+            key_of_witness(row["vkey"])
+
+
+def log_key() -> tuple[str, bytes]:
+    name, _, encoded = CONSISTENCIES["log"].split("+", 2)
+    return name, base64.b64decode(encoded)[1:]
+
+
+@pytest.mark.parametrize("row", **named(CONSISTENCIES["valid"]))
+def test_valid_consistency_files_hold(row: dict[str, Any]) -> None:
+    assert check_consistency_file(row["text"].encode(), *log_key()) == (row["from"], row["to"])
+
+
+@pytest.mark.parametrize("row", **named(CONSISTENCIES["must_reject"]))
+def test_must_reject_consistency_files_fail(row: dict[str, Any]) -> None:
+    with pytest.raises(Refused):
+        check_consistency_file(row["text"].encode(), *log_key())

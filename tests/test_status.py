@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from commands import DOCS
-from earmark import operator, status
+from earmark import operator, serving, status
 from earmark.errors import ConfigError, EncodingError, StoreError
 from earmark.log import Outcome
 from earmark.metrics import Metrics
-from earmark.status import Answer, Doctor, Listener, routes
+from earmark.serving import Answer, Listener, Served
+from earmark.status import Doctor, routes
 from earmark.store import AnchorRow, SealedBlock
 from earmark.verifier import Arrival
 from services import GatewayProcess, Mosquitto, TestNode, free_port, wait_for
@@ -123,7 +124,7 @@ def test_a_store_that_cannot_write_is_told_until_it_can(tmp_path: Path) -> None:
 @contextmanager
 def listening(served: dict[str, Callable[[], Answer]]) -> Iterator[int]:
     port = free_port()
-    listener = Listener("127.0.0.1", port, served)
+    listener = Listener("127.0.0.1", port, Served(served))
     listener.start()
     try:
         yield port
@@ -132,10 +133,10 @@ def listening(served: dict[str, Callable[[], Answer]]) -> Iterator[int]:
 
 
 def test_clients_that_say_nothing_or_say_it_slowly_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(serving, "PATIENCE_S", 0.5)
     served = {"/x": lambda: Answer(200, "text/plain", b"here")}
     with listening(served) as port:
-        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(status.CONNECTIONS)]
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(serving.CONNECTIONS)]
         wait_for(lambda: is_refused(port), "the listener is full")
         silent[0].sendall(b"GET /x HT")
         for connection in silent:
@@ -182,11 +183,24 @@ def test_anything_may_be_asked() -> None:
             assert b"Python" not in got
 
 
+def test_a_fault_of_whoever_answers_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> Answer:
+        raise StoreError("on purpose")
+
+    with listening({"/x": fails, "/y": lambda: None}) as port:  # type: ignore[dict-item,return-value]
+        assert asked(port, b"GET /x HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 500")
+        asked(port, b"GET /y HTTP/1.0\r\n\r\n")
+        wait_for(lambda: "a request from" in caplog.text, "what nobody expected is logged")
+    assert [each.levelname for each in caplog.records] == ["ERROR", "ERROR"]
+    assert all(each.exc_info for each in caplog.records)
+    assert "'/x'" in caplog.text
+
+
 def test_a_taken_port_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} .*set another \[status\] port"):
-            Listener("127.0.0.1", port, {})
+        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port} .*set another address or port"):
+            Listener("127.0.0.1", port, Served({}))
 
 
 # health, reason by reason
@@ -222,13 +236,13 @@ def test_health_names_what_is_wrong_and_no_more(tmp_path: Path, monkeypatch: pyt
     assert words_of(doctor) == (["writer-silent", "broker-away"], [])
     metrics.turned()
     connected[0] = True
-    late = AnchorRow("eip155:1", "evm", 7, b"", "broadcast", changed_at_ms=5000)
-    metrics.anchored(late, 1000, is_overdue=True)
+    late = AnchorRow("eip155:1", "evm", "eip155:1", 7, b"", "broadcast", changed_at_ms=5000)
+    metrics.anchored(late, 1000, overdue=late.height)
     metrics.anchoring_failure = "no key"
     assert words_of(doctor) == ([], ["anchor-overdue", "no-anchors"])
-    code = json.loads(routes(metrics, doctor)["/health"]().body)
+    code = json.loads(routes(metrics, doctor).get["/health"]().body)
     assert (code["status"], len(code["warnings"])) == ("ok", 2)
-    metrics.anchored(AnchorRow("eip155:1", "evm", 7, b"", "final"), 1000, is_overdue=False)
+    metrics.anchored(AnchorRow("eip155:1", "evm", "eip155:1", 7, b"", "final"), 1000, overdue=None)
     assert words_of(doctor) == ([], ["no-anchors"])
     assert words_of(Doctor(metrics, tmp_path / "gone", 10.0, lambda: True))[0] == ["disk-gone"]
     usage = namedtuple("usage", "total used free")
@@ -245,7 +259,7 @@ def test_numbers_of_batches_and_anchors() -> None:
     doctor = Doctor(metrics, Path(), 1.0, lambda: True)
 
     def text() -> str:
-        return routes(metrics, doctor)["/metrics"]().body.decode()
+        return routes(metrics, doctor).get["/metrics"]().body.decode()
 
     assert sample(text(), "earmark_statements_quarantined_total", reason="Equivocation") == 0
     metrics.settled([], NOW_MS)
@@ -266,13 +280,13 @@ def test_numbers_of_batches_and_anchors() -> None:
         "earmark_statements_missing": 6,
     }
     assert {name: sample(text(), name) for name in expected} == expected
-    row = AnchorRow("eip155:1", "evm", 7, b"", "signed", changed_at_ms=NOW_MS)
+    row = AnchorRow("eip155:1", "evm", "eip155:1", 7, b"", "signed", changed_at_ms=NOW_MS)
     for state, at_ms in (("signed", 0), ("signed", 0), ("broadcast", 4000), ("final", 90_000), ("final", 90_000)):
         values = {name: getattr(row, name) for name in row.__slots__} | {
             "state": state,
             "changed_at_ms": NOW_MS + at_ms,
         }
-        metrics.anchored(AnchorRow(**values), NOW_MS - 1000, is_overdue=False)
+        metrics.anchored(AnchorRow(**values), NOW_MS - 1000, overdue=None)
     sums = [sample(text(), "earmark_anchor_seconds_sum", state=state) for state in ("signed", "broadcast", "final")]
     assert sums == [None, 5, 91]
     states = [sample(text(), "earmark_anchor_state", state=state) for state in ("signed", "final")]

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from earmark import evidence, merkle
 from earmark.errors import ProofError
@@ -15,6 +16,7 @@ TREE = vectors("tree")
 LEAVES = [bytes.fromhex(leaf) for leaf in TREE["leaf_hashes"]]
 ROOTS = [bytes.fromhex(root) for root in TREE["roots"]]
 EVIDENCE = vectors("evidence")
+STAMPS = vectors("stamp")
 
 
 def test_the_generator_writes_the_files_that_are_checked_in() -> None:
@@ -24,7 +26,18 @@ def test_the_generator_writes_the_files_that_are_checked_in() -> None:
 
 
 def test_every_must_reject_case_has_its_own_name() -> None:
-    for name in ("statement", "proof", "evidence", "checkpoint", "acknowledgement", "beacon", "header"):
+    for name in (
+        "statement",
+        "proof",
+        "evidence",
+        "checkpoint",
+        "acknowledgement",
+        "beacon",
+        "header",
+        "cosignature",
+        "consistency",
+        "stamp",
+    ):
         names = [row["name"] for row in vectors(name)["must_reject"]]
         assert len(names) == len(set(names)) > 0
 
@@ -51,7 +64,7 @@ def test_the_tree() -> None:
 
 
 def check_evidence(row: dict[str, Any]) -> evidence.ChainBlock:
-    return evidence.check_evm(row["chain"], bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"]))
+    return evidence.check(row["kind"], row["chain"], bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"]))
 
 
 @pytest.mark.parametrize("row", **named(EVIDENCE["valid"]))
@@ -65,3 +78,24 @@ def test_evidence(row: dict[str, Any]) -> None:
 def test_evidence_that_must_be_refused(row: dict[str, Any]) -> None:
     with pytest.raises(ProofError):
         check_evidence(row)
+
+
+def check_stamp(row: dict[str, Any]) -> evidence.ChainBlock | None:
+    authority = evidence.Authority(x509.load_der_x509_certificate(bytes.fromhex(row["certificate"])))
+    octets, digest = bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"])
+    return evidence.check_under([authority], row["chain"], octets, digest)
+
+
+@pytest.mark.parametrize("row", **named(STAMPS["valid"]))
+def test_stamp(row: dict[str, Any]) -> None:
+    found, stamp = check_stamp(row), row["stamp"]
+    assert found == evidence.ChainBlock(row["chain"], stamp["number"], bytes.fromhex(stamp["hash"]), stamp["time_s"])
+    octets, digest = bytes.fromhex(row["bytes"]), bytes.fromhex(row["digest"])
+    assert evidence.read(evidence.RFC3161, row["chain"], octets, digest) == found
+    assert evidence.check_under([], row["chain"], octets, digest) is None
+
+
+@pytest.mark.parametrize("row", **named(STAMPS["must_reject"]))
+def test_a_stamp_that_must_be_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(ProofError):
+        check_stamp(row)

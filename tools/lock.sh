@@ -20,5 +20,7 @@ resolve() {
 }
 
 resolve run.lock pyproject.toml --extra demo --group build "$@"
-resolve dev.lock pyproject.toml --extra demo --group dev --constraint requirements/run.lock "$@"
+resolve dev.lock pyproject.toml --extra demo --extra bitcoin --group dev \
+    --constraint requirements/run.lock "$@"
+resolve source.lock --group source "$@"
 resolve stubs.lock --group stubs "$@"

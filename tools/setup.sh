@@ -51,6 +51,17 @@ missing_packages() {
     if [ "$purpose" = test ] && ! command -v strace >/dev/null; then
         echo strace
     fi
+    # An authority for time stamps, and what verifies ours.
+    if [ "$purpose" = test ] && ! command -v openssl >/dev/null; then
+        echo openssl
+    fi
+    # For the chain nodes, tools/chains.sh.
+    if [ "$purpose" = test ] && ! command -v node >/dev/null; then
+        echo nodejs
+    fi
+    if [ "$purpose" = test ] && ! command -v npm >/dev/null; then
+        echo npm
+    fi
 }
 
 as_root() {

@@ -11,7 +11,7 @@ flavour=${1:?usage: tools/venv.sh run|dev}
 cd -P "$(dirname "$0")/.."
 case $flavour in
     run) locks=requirements/run.lock ;;
-    dev) locks="requirements/dev.lock requirements/stubs.lock" ;;
+    dev) locks="requirements/dev.lock requirements/source.lock requirements/stubs.lock" ;;
     *) echo "earmark: no such environment: $flavour (run or dev)" >&2; exit 2 ;;
 esac
 
@@ -47,7 +47,14 @@ fi
 
 echo "earmark: installing the $flavour environment into .venv" >&2
 rm -f .venv/*.stamp
-pip install -qq --no-deps --require-hashes -r "requirements/$flavour.lock"
+# What comes as source is built with what the lock files name, too.
+isolation=
+if [ "$flavour" = dev ]; then
+    pip install -qq --no-deps --require-hashes -r requirements/source.lock
+    isolation=--no-build-isolation
+fi
+# shellcheck disable=SC2086  # an option or nothing
+pip install -qq --no-deps --require-hashes $isolation -r "requirements/$flavour.lock"
 pip install -qq --no-deps --no-build-isolation -e .
 if [ "$flavour" = dev ]; then
     rm -rf .venv/micropython-stubs

@@ -1,7 +1,7 @@
 """Who may connect to the farm's broker, and how: a user and password for the gateway and every enrolled node.
 
 A node's user is its name; its password comes of the farm's secret and the node's key, so that it begins with the
-enrolment, ends with the revocation, and stands nowhere that could contradict the registry.
+enrolment, ends with the revocation or rotation, and stands nowhere that could contradict the registry.
 """
 
 import base64
@@ -44,14 +44,14 @@ class Users:
         self._lock = threading.Lock()
 
     def __call__(self) -> dict[str, str]:
-        """Return them: the gateway's, and those of the nodes that are enrolled and not revoked."""
+        """Return them: the gateway's, and those of the nodes that are enrolled and hold."""
         farm, operator = self._farm, self._farm.operator_key()
         store = SqliteStore(farm.database)
         try:
             with self._lock:
                 chain = store.chain(operator, REGISTRY)
                 if self._seen != chain or not self._users:
-                    nodes = [node for node in load_registry(store, operator).nodes() if node.revoked_at is None]
+                    nodes = [node for node in load_registry(store, operator).nodes() if node.ended_at is None]
                     named = {node.name: node_password(farm, node.key) for node in nodes}
                     self._users = named | {gateway_user(farm): farm.passwords()[GATEWAY_USER]}
                     self._seen = chain

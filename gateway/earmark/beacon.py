@@ -11,6 +11,7 @@ from earmark.evidence import ChainBlock
 VERSION = 1
 MAX_SIZE = 512
 NONCE_SIZE = 16
+MOST_SOURCES = 4
 
 _CHAIN = re.compile(r"[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32}")
 
@@ -36,7 +37,7 @@ def decode(message: bytes) -> list[ChainBlock]:
         raise EncodingError(f"a beacon of {len(message)} bytes; it has at most {MAX_SIZE}")
     value = cbor.decode(message)
     shaped = type(value) is list and len(value) == 2 and type(value[0]) is int and value[0] == VERSION
-    if not shaped or type(value[1]) is not list or not 1 <= len(value[1]) <= 4:
+    if not shaped or type(value[1]) is not list or not 1 <= len(value[1]) <= MOST_SOURCES:
         raise EncodingError("a beacon is [1, sources] with 1 to 4 sources")
     return [_source(item) for item in value[1]]
 

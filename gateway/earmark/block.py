@@ -1,25 +1,24 @@
-"""Blocks: the header that is anchored, the checkpoint and receipt that the gateway signs, docs/protocol.md §5."""
+"""Blocks: the header that is anchored, the checkpoint and receipts that the gateway signs, docs/protocol.md §5, §11."""
 
-import base64
-import binascii
 import hashlib
-import re
 import struct
 from dataclasses import dataclass
 
 from earmark import cbor, cose
 from earmark.errors import BadSignature, EncodingError, ProofError
+from earmark.note import ED25519, b64, decimal, encode_line, key_id, unb64
 
 MAGIC = b"earmark\x01"
 NO_BLOCK = bytes(32)
 NO_BEACON = bytes(16)
 HEADER_SIZE = 176
+ROOT = slice(96, 128)
+"""Where the root stands in a header."""
 
 _LAYOUT = struct.Struct(">8s32sQQQ32s32s32s16s")
 _EXTENSION = "earmark-block"
-_DECIMAL = re.compile(r"0|[1-9][0-9]{0,19}")
-_NOTE_ED25519 = b"\x01"
-_VDS, _VDP, _RFC9162 = 395, 396, 1
+_WHAT = "a checkpoint"
+_RECEIPTS, _VDS, _VDP, _RFC9162 = 394, 395, 396, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +82,17 @@ class Checkpoint:
 
     def verify(self, origin: str, key: bytes) -> None:
         """Raise `BadSignature` unless the gateway with this key signed it for this log (§5.3)."""
-        if self.origin != origin or self.key_id != note_key_id(origin, key):
+        if self.origin != origin or self.key_id != key_id(origin, ED25519, key):
             raise BadSignature(f"a checkpoint of {self.origin!r}; expected is {origin!r} under {cose.did(key)}")
         cose.verify(key, self.signed, self.signature)
 
 
-def note_key_id(name: str, key: bytes) -> bytes:
-    """Return the 4-byte C2SP signed-note key id."""
-    return hashlib.sha256(name.encode() + b"\n" + _NOTE_ED25519 + key).digest()[:4]
-
-
 def sign_checkpoint(signer: cose.Signer, origin: str, header: Header) -> bytes:
     """Return the checkpoint of a block, with the gateway's one signature line (§5.1)."""
-    extension = f"{_EXTENSION} {header.height} {_b64(header.hash)}"
-    signed = f"{origin}\n{header.size}\n{_b64(header.root)}\n{extension}\n".encode()
-    line = _b64(note_key_id(origin, signer.key) + signer.sign(signed))
-    return signed + f"\n\u2014 {origin} {line}\n".encode()
+    extension = f"{_EXTENSION} {header.height} {b64(header.hash)}"
+    signed = f"{origin}\n{header.size}\n{b64(header.root)}\n{extension}\n".encode()
+    blob = key_id(origin, ED25519, signer.key) + signer.sign(signed)
+    return signed + b"\n" + encode_line(origin, blob).encode()
 
 
 def decode_checkpoint(encoded: bytes) -> Checkpoint:
@@ -117,8 +111,8 @@ def decode_checkpoint(encoded: bytes) -> Checkpoint:
     if word != _EXTENSION or dash != "\u2014" or name != origin:
         raise EncodingError("a checkpoint with another extension line, or signed by another name than its origin")
     signed = encoded[: encoded.index(b"\n\n") + 1]
-    note = _unb64(blob, 68)
-    sizes = _decimal(size), _unb64(root, 32), _decimal(height), _unb64(block_hash, 32)
+    note = unb64(blob, 68, _WHAT)
+    sizes = decimal(size, _WHAT), unb64(root, 32, _WHAT), decimal(height, _WHAT), unb64(block_hash, 32, _WHAT)
     return Checkpoint(origin, *sizes, signed, note[:4], note[4:])
 
 
@@ -152,26 +146,16 @@ def encode_receipt(key: bytes, origin: str, signature: bytes, size: int, index: 
     return cose.encode_sign1(_receipt_protected(key, origin), {_VDP: {-1: [proof]}}, None, signature)
 
 
+def encode_transparent(statement: bytes, receipt: bytes) -> bytes:
+    """Return the RFC 9943 transparent statement: these same signed bytes with the receipt in the unprotected header
+    (§11.1).  `EncodingError` where the statement is no COSE_Sign1, or has something in that header already.
+    """
+    signed = cose.decode_sign1(statement)
+    if signed.unprotected:
+        raise EncodingError("a statement with an unprotected header; Earmark's have none")
+    return cose.encode_sign1(signed.protected, {_RECEIPTS: [receipt]}, signed.payload, signed.signature)
+
+
 def _receipt_protected(key: bytes, origin: str) -> bytes:
     claims = {1: cose.did(key), 2: origin}
     return cbor.encode({cose.ALG: cose.EDDSA, cose.KID: cose.kid(key), cose.CLAIMS: claims, _VDS: _RFC9162})
-
-
-def _b64(octets: bytes) -> str:
-    return base64.b64encode(octets).decode()
-
-
-def _unb64(text: str, size: int) -> bytes:
-    try:
-        octets = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise EncodingError("a checkpoint with base64 that is none") from error
-    if len(octets) != size or _b64(octets) != text:
-        raise EncodingError(f"a checkpoint with base64 that is not the canonical form of {size} bytes")
-    return octets
-
-
-def _decimal(text: str) -> int:
-    if not _DECIMAL.fullmatch(text):
-        raise EncodingError(f"a checkpoint with {text[:30]!r} where a decimal number stands")
-    return int(text)

@@ -33,7 +33,7 @@ class BadSignature(Rejected):
 
 
 class RevokedKey(Rejected):
-    """Signed by a key that the operator has revoked."""
+    """Signed by a key that the operator has revoked or rotated, or where he said that it was in other hands."""
 
 
 class WrongSubject(Rejected):
@@ -74,6 +74,14 @@ class ProofError(EarmarkError):
 
 class AnchorError(EarmarkError):
     """A chain or calendar is unavailable or refuses: tried again, alarmed when overdue."""
+
+
+class WitnessError(EarmarkError):
+    """A witness is unavailable, or gave no cosignature: asked again later."""
+
+
+class SplitView(WitnessError):
+    """A witness saw another history of this log: an alarm."""
 
 
 class StoreError(EarmarkError):

@@ -6,9 +6,10 @@ Decimal fractions are written with the digits that the node signed, never throug
 import csv
 import io
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from earmark import cose
@@ -30,6 +31,7 @@ CSV_COLUMNS = (
     "method",
     "clock",
     "clock_error_s",
+    "counts",
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +40,11 @@ _FORMULA = ("=", "+", "-", "@")
 
 Row = tuple[int, int, Statement]
 """A leaf: its index, when the gateway received it (Unix milliseconds), and its statement."""
+
+Since = Mapping[bytes, int]
+"""The first leaf from which on what a key signed does not count, of keys that were in other hands."""
+
+NEVER: Since = MappingProxyType({})
 
 
 def rows(store: Store, node: str | None = None, start: int = 0, stop: int | None = None) -> Iterator[Row]:
@@ -65,14 +72,15 @@ def newest_rows(store: Store, most: int, node: str | None = None, step: int = 40
     return found[-most:] if most else []
 
 
-def json_lines(store: Store, node: str | None = None) -> Generator[bytes]:
-    """Give one line of JSON for each statement."""
+def json_lines(store: Store, node: str | None = None, since: Since = NEVER) -> Generator[bytes]:
+    """Give one line of JSON for each statement; it says whether the statement counts."""
     for index, received_at_ms, statement in rows(store, node):
-        yield to_json(describe(index, statement, received_at_ms)).encode() + b"\n"
+        told = describe(index, statement, received_at_ms) | {"counts": counts(index, statement, since)}
+        yield to_json(told).encode() + b"\n"
 
 
-def csv_lines(store: Store, node: str | None = None) -> Generator[bytes]:
-    """Give a heading and one line of CSV (RFC 4180) for each reading.
+def csv_lines(store: Store, node: str | None = None, since: Since = NEVER) -> Generator[bytes]:
+    """Give a heading and one line of CSV (RFC 4180) for each reading; it says whether its statement counts.
 
     In texts control characters are written as escapes, and one that a spreadsheet would run as a formula gets an
     apostrophe before it; numbers are never changed.
@@ -83,13 +91,21 @@ def csv_lines(store: Store, node: str | None = None) -> Generator[bytes]:
         times = _clock_time(statement) or "", iso_ms(received_at_ms) or ""
         clock = CLOCK_SOURCES[statement.clock.source], statement.clock.error_s if statement.clock.source else ""
         for reading in statement.readings:
-            yield _csv_line((*head, *times, *_cells(reading), _method(statement), *clock))
+            does_count = "true" if counts(index, statement, since) else "false"
+            yield _csv_line((*head, *times, *_cells(reading), _method(statement), *clock, does_count))
 
 
-def cose_sequence(store: Store, node: str | None = None) -> Generator[bytes]:
-    """Give the statements as they were received, which joined are a CBOR sequence (RFC 8742)."""
+def cose_sequence(store: Store, node: str | None = None, since: Since = NEVER) -> Generator[bytes]:
+    """Give the statements as they were received, which joined are a CBOR sequence (RFC 8742), whether they count or
+    not: the operator's own among them say that.
+    """
     for _, _, statement in rows(store, node):
         yield statement.raw
+
+
+def counts(index: int, statement: Statement, since: Since) -> bool:
+    """Say whether a statement in the log counts (protocol §4.1): none does that was signed in other hands."""
+    return index < since.get(statement.key, index + 1)
 
 
 def describe(index: int, statement: Statement, received_at_ms: int | None = None) -> dict[str, Any]:
@@ -138,7 +154,10 @@ def describe_body(statement: Statement) -> dict[str, Any]:
         case "enrolment":
             return {"key": cose.did(body[1]), "role": body[2], "name": body[3]}
         case "revocation":
-            return {"key": cose.did(body[1]), "reason": body[2]}
+            since = {"since": body[3]} if 3 in body else {}
+            return {"key": cose.did(body[1]), "reason": body[2]} | since
+        case "rotation":
+            return {"key": cose.did(body[1]), "successor": cose.did(body[2]), "reason": body[3]}
         case "gap":
             return {"first": body[1], "last": body[2], "reason": body[3]}
     sensors = [

@@ -17,6 +17,7 @@ from earmark.acknowledge import Acknowledger
 from earmark.broker import Broker
 from earmark.certificates import broker_certificate
 from earmark.config import Farm
+from earmark.cosigning import Cosigning
 from earmark.errors import ConfigError, StoreError
 from earmark.highwater import BrokerMemory, HighWater
 from earmark.intake import Intake, Verified, Verifiers, verifiers_for_this_machine
@@ -25,9 +26,11 @@ from earmark.metrics import Metrics
 from earmark.mqtt import Endpoint, Link, Message
 from earmark.process import Watchdog, clock_ms, machine_memory
 from earmark.public import Public
+from earmark.published import PublishedLog
 from earmark.rights import GATEWAY_USER
+from earmark.serving import listening, serving
 from earmark.statement import decode, origin
-from earmark.status import Doctor, routes, serving
+from earmark.status import Doctor, routes
 from earmark.store.sqlite import SqliteStore
 from earmark.verifier import Arrival
 
@@ -68,6 +71,8 @@ class Gateway:
         self._metrics = Metrics()
         self._watchdog = Watchdog()
         self._public = Public(farm, self._publish_beacon, self._metrics)
+        self._cosigning = Cosigning(farm, self._metrics)
+        self._published = PublishedLog(farm.database)
         self._unsealed_since_ms: int | None = None
         self._quarantined: dict[str, tuple[int, Outcome]] = {}
         self._dropped: Counter[str] = Counter()
@@ -86,10 +91,11 @@ class Gateway:
                     self._broker.start()
                     _log.info("broker listens on %s:%s", self._broker.host, self._broker.port)
                 gc.set_threshold(GARBAGE)
-                with self._status():
+                with self._publishing(), self._status():
                     asyncio.run(self._serve(stop))
             finally:
                 self._public.stop()
+                self._cosigning.stop()
                 if self._broker:
                     self._broker.stop()
                 self._store.close()
@@ -101,7 +107,12 @@ class Gateway:
         metrics.read_gauge("earmark_broker_connected", "1 while it is", lambda: self._link.is_connected)
         metrics.read_counter("earmark_verifier_restarts", "Dead or hung ones", lambda: self._verifiers.restarts)
         doctor = Doctor(metrics, self._farm.folder, self._config.log.seal_every_s, lambda: self._link.is_connected)
-        return serving(settings.listen, settings.port, routes(metrics, doctor))
+        return serving(settings.listen, settings.port, routes(metrics, doctor), "health and metrics")
+
+    def _publishing(self) -> AbstractContextManager[None]:
+        """Show the log's hashes and checkpoints to whoever asks, where that is set."""
+        settings = self._config.log_http
+        return listening(settings.listen, settings.port, self._published.served(), "the log (C2SP tlog-tiles)")
 
     def _publish_beacon(self, message: bytes) -> None:
         self._link.publish_from_thread(f"earmark/v1/{self._config.farm.site}/beacon", message)
@@ -114,6 +125,7 @@ class Gateway:
             await self._verifiers.start()
             await self._ask_the_broker(stop)
             self._public.start()
+            self._cosigning.start()
             while not stop.is_set() and self._public.failure is None and not any(link.done() for link in links):
                 waiting = waiting or await self._intake.collect(TICK_S)
                 try:
@@ -157,9 +169,11 @@ class Gateway:
 
     def _remember(self) -> None:
         """Keep the newest checkpoint where an old database cannot hide it, before anything that carries it goes out."""
-        checkpoint = self._mark.keep(self._log.newest)
+        newest = self._log.newest
+        checkpoint = self._mark.keep(newest)
         if checkpoint:
             self._link.publish(self._mark_topic, checkpoint, retain=True)
+        self._cosigning.height = self._published.height = newest.height if newest else -1
 
     def _hold(self, held: bool) -> None:
         self._link.hold(held)

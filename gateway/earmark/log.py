@@ -313,8 +313,9 @@ class Log:
             raise MissingPredecessor(f"the operator's seq {statement.seq} came before seq {newest + 1}")
         self.registry.apply(index, statement)
         self._cleared.clear()
-        if statement.kind == "enrolment" and statement.body:
-            self._untried.add(statement.body[1])
+        body = statement.body or {}
+        if statement.kind != "revocation":
+            self._untried.add(body[2] if statement.kind == "rotation" else body[1])
 
     def _extend(self, chain: Chain, statement: Claims) -> None:
         self._store.change_runs(chain.id, *add_to_runs(chain.runs, statement.seq))

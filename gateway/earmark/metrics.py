@@ -5,6 +5,7 @@ The gateway tells it what happened, a call a batch and not a statement; any thre
 
 import os
 import shutil
+import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,10 +19,12 @@ from prometheus_client.registry import Collector
 
 from earmark.errors import EncodingError, Rejected
 from earmark.log import Outcome, Run
-from earmark.store import FINAL, AnchorRow, SealedBlock
+from earmark.store import AWAY, COSIGNED, FINAL, SPLIT, AnchorRow, SealedBlock, WitnessRow
 
 REASONS = (EncodingError.__name__, *sorted(kind.__name__ for kind in Rejected.__subclasses__()))
 ANCHOR_STATES = ("planned", "signed", "broadcast", "mined", FINAL)
+FEW_LEFT = 24
+"""Anchors that funds should be good for, at least."""
 BATCHES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 QUICK_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 3600)
 SLOW_S = (1, 5, 10, 30, 60, 300, 900, 3600, 6 * 3600, 24 * 3600, 48 * 3600, 7 * 24 * 3600)
@@ -31,7 +34,8 @@ class Metrics:
     """The numbers of one gateway, and what `/health` is made of.
 
     `turned_s`, `unsealed_since_s` are of the monotonic clock, None where there was no turn yet, or everything is
-    sealed; `store_failure` says why the newest write failed, and is empty once one held.
+    sealed; `witnesses` how each answered since when, by name; `store_failure` says why the newest write failed, and is
+    empty once one held; `anchoring_failure` and `witnessing_failure` say what is not done until the next start.
     """
 
     def __init__(self) -> None:
@@ -40,11 +44,16 @@ class Metrics:
         self.unsealed_since_s: float | None = None
         self.store_failure = ""
         self.anchoring_failure = ""
+        self.witnessing_failure = ""
+        self._lock = threading.Lock()
         self.overdue: dict[str, int] = {}
+        self.left: dict[str, int] = {}
+        self.witnesses: dict[str, WitnessRow] = {}
         self._anchors: dict[str, AnchorRow] = {}
         self._count_statements()
         self._measure_delays()
         self._follow_anchors()
+        self._follow_witnesses()
         ProcessCollector(registry=self.registry)
 
     def _count_statements(self) -> None:
@@ -81,7 +90,16 @@ class Metrics:
         self._anchoring = Histogram("earmark_anchor_seconds", said, labels, registry=self.registry, buckets=SLOW_S)
         self._anchor_state = self._gauge("earmark_anchor_state", "1 for the state of the newest anchor", *labels)
         self._anchor_height = self._gauge("earmark_anchor_height", "Height of the newest anchor's block", "chain")
-        self._overdue = self._gauge("earmark_anchor_overdue", "1 where the newest anchor is overdue", "chain")
+        said = "What happened to anchors beside coming on, by kind"
+        self._anchor_events = self._counter("earmark_anchor_events", said, "chain", "event")
+        self._overdue = self._gauge("earmark_anchor_overdue", "1 where an anchor is overdue", "chain")
+        self._anchors_left = self._gauge("earmark_anchor_left", "Anchors that the funds are good for", "chain")
+
+    def _follow_witnesses(self) -> None:
+        self._cosigned = self._gauge("earmark_witness_height", "Height of the newest block it cosigned", "witness")
+        self._split = self._gauge("earmark_witness_split", "1 where it saw another history of the log", "witness")
+        said = "Times that it was asked, by how it went"
+        self._asked = self._counter("earmark_witness_requests", said, "witness", "state")
 
     def _counter(self, name: str, said: str, *labels: str) -> Counter:
         return Counter(name, said, labels, registry=self.registry)
@@ -153,8 +171,11 @@ class Metrics:
 
     # told by the thread of the public chains
 
-    def anchored(self, row: AnchorRow, sealed_at_ms: int, *, is_overdue: bool) -> None:
-        """How far a chain's newest anchor is; told at every step, counted where something changed."""
+    def anchored(self, row: AnchorRow, sealed_at_ms: int, *, overdue: int | None) -> None:
+        """How far a target's newest anchor is; told at every step, counted where something changed.
+
+        `overdue` is the height of the oldest one that should be final by now.
+        """
         before = self._anchors.get(row.target)
         if before and (row.height, row.state) != (before.height, before.state):
             self._anchoring.labels(row.target, row.state).observe(max(0, row.changed_at_ms - sealed_at_ms) / 1000)
@@ -162,10 +183,46 @@ class Metrics:
         for state in ANCHOR_STATES:
             self._anchor_state.labels(row.target, state).set(state == row.state)
         self._anchor_height.labels(row.target).set(row.height)
-        self._overdue.labels(row.target).set(is_overdue)
-        self.overdue = {name: height for name, height in self.overdue.items() if name != row.target}
-        if is_overdue:
-            self.overdue |= {row.target: row.height}
+        self._overdue.labels(row.target).set(overdue is not None)
+        with self._lock:
+            self.overdue = {name: height for name, height in self.overdue.items() if name != row.target}
+            if overdue is not None:
+                self.overdue |= {row.target: overdue}
+
+    def anchors_left(self, target: str, left: int) -> None:
+        """How many more anchors a target's funds are good for."""
+        self._anchors_left.labels(target).set(left)
+        with self._lock:
+            self.left = self.left | {target: left}
+
+    def anchor_event(self, event: str, row: AnchorRow) -> None:
+        """Something else happened to an anchor: one of `anchoring.EVENTS`."""
+        self._anchor_events.labels(row.target, event).inc()
+
+    # told by the threads of the witnesses
+
+    def cosigned(self, witness: str, height: int) -> None:
+        """A witness cosigned a block."""
+        self._cosigned.labels(witness).set(height)
+
+    def witnessed(self, witness: str, row: WitnessRow) -> None:
+        """A witness was asked; the row says how it went.  A split view stands until it cosigns."""
+        for state in (COSIGNED, AWAY, SPLIT):
+            self._asked.labels(witness, state).inc(state == row.state)
+        before = self.witnesses.get(witness)
+        if before is None or row.state != AWAY or before.state == COSIGNED:
+            self.witness_said(witness, row)  # since then
+
+    def witness_said(self, witness: str, row: WitnessRow) -> None:
+        """How a witness answered last, perhaps before the gateway was started."""
+        self._split.labels(witness).set(row.state == SPLIT)
+        with self._lock:
+            self.witnesses = self.witnesses | {witness: row}  # a new one: another thread may read
+
+    def unwitnessed(self, said: str) -> None:
+        """A witness is not asked any more."""
+        with self._lock:
+            self.witnessing_failure = "; ".join(filter(None, [self.witnessing_failure, said]))
 
     # read when somebody asks
 

@@ -1,4 +1,4 @@
-"""What the operator says: enrolments and revocations, signed in the order of the registry chain.
+"""What the operator says: enrolments, rotations and revocations, signed in the order of the registry chain.
 
 A statement is left in the store for the gateway, or admitted at once where no gateway runs.
 """
@@ -14,6 +14,7 @@ from earmark.errors import ConfigError, EarmarkError, FutureTime, MissingPredece
 from earmark.highwater import HighWater
 from earmark.log import Log, load_registry
 from earmark.process import clock_ms
+from earmark.registry import Enrolment
 from earmark.rights import GATEWAY_USER
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
@@ -36,16 +37,27 @@ def enrol(farm: Farm, key: bytes, name: str) -> int:
     return _say(farm, {0: "enrolment", 1: key, 2: "node", 3: name})
 
 
-def revoke(farm: Farm, name: str, reason: str) -> int:
-    """Revoke the key that holds a name and return the leaf of the statement."""
+def rotate(farm: Farm, key: bytes, successor: bytes, reason: str) -> int:
+    """End a node's key and bind another to its name in one statement; return its leaf."""
+    return _say(farm, {0: "rotation", 1: key, 2: successor, 3: reason})
+
+
+def revoke(farm: Farm, key: bytes, reason: str, since: int | None = None) -> int:
+    """Revoke a node's key and return the leaf of the statement; from leaf `since` on nothing of the key counts."""
+    return _say(farm, {0: "revocation", 1: key, 2: reason} | ({} if since is None else {3: since}))
+
+
+def find_key(farm: Farm, who: str) -> Enrolment:
+    """Return the newest enrolment under a name, or that of the key with this did; `ConfigError` where there is none."""
     store = SqliteStore(farm.database)
     try:
-        node = load_registry(store, farm.operator_key()).named(name)
+        registry = load_registry(store, farm.operator_key())
     finally:
         store.close()
+    node = registry.node(cose.key_of(who)) if who.startswith("did:") else registry.named(who)
     if node is None:
-        raise ConfigError(f"no node {name!r} is enrolled here; `earmark node list` shows all")
-    return _say(farm, {0: "revocation", 1: node.key, 2: reason})
+        raise ConfigError(f"no node {who!r} is enrolled here; `earmark node list` shows all")
+    return node
 
 
 def found(farm: Farm) -> int:
@@ -114,7 +126,7 @@ def _sign_next(store: Store, operator: cose.Signer, body: dict[int, object]) -> 
     now_s = time.time_ns() // 1_000_000_000
     clock = Clock(HOST_CLOCK, 1, time.monotonic_ns() // 1_000_000_000)
     raw = sign(operator, REGISTRY, seq + 1, prev, body, issued_at_s=now_s, clock=clock)
-    registry.check(decode(raw))
+    registry.check(store.size(), decode(raw))
     return raw
 
 

@@ -8,31 +8,34 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import itemgetter, lt
 from typing import Any, NamedTuple
 
-from earmark import beacon, cbor, evidence, merkle
+from earmark import beacon, cbor, cosignature, evidence, merkle
 from earmark.block import Header, check_block, decode_checkpoint, decode_header, verify_receipt
 from earmark.cose import did
+from earmark.cosignature import Cosignature
 from earmark.errors import EarmarkError, EncodingError, ProofError
-from earmark.evidence import ChainBlock
+from earmark.evidence import RFC3161, Authority, ChainBlock
+from earmark.findings import not_established, say_not_after, say_not_before, say_signers, say_witness, where
+from earmark.note import VerifierKey
 from earmark.registry import Enrolment, Registry
 from earmark.report import TITLES, Report, Step, Subject
 from earmark.statement import NO_ENTRY, REGISTRY, Claims, decode
-from earmark.verifier import Verdict, examine
+from earmark.verifier import Examination
 
-MAGIC = "earmark-proof-1"
+MAGIC = "earmark-proof-2"
 MAX_STATEMENTS = 100_000
-
-_CHECK_EVIDENCE: dict[str, Callable[[str, bytes, bytes], ChainBlock]] = {evidence.EVM: evidence.check_evm}
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """The parts of a proof file (§8).
 
-    `statements` are (index, raw) ascending; `subjects` the indexes the file is about; `beacons` are
-    (message, headers), `anchors` (kind, chain, evidence).
+    `checkpoint` has the gateway's signature line, and those of witnesses after it; `statements` are (index, raw)
+    ascending; `subjects` the indexes the file is about; `beacons` are (message, headers), `anchors` (kind, chain,
+    evidence).
     """
 
     header: bytes
@@ -61,19 +64,11 @@ class Proof:
         return cbor.encode([MAGIC, hashlib.sha256(body).digest(), body])
 
 
-class _Examined(NamedTuple):
-    """A statement of the file: its claims, and what is wrong with its signature."""
+class _Read(NamedTuple):
+    """A statement of the file, and its claims."""
 
     raw: bytes
     claims: Claims
-    error: EarmarkError | None
-
-
-ExamineAll = Callable[[Sequence[bytes]], Iterable[Verdict]]
-
-
-def _one_by_one(raws: Sequence[bytes]) -> Iterable[Verdict]:
-    return map(examine, raws)
 
 
 def decode_proof(encoded: bytes) -> Proof:
@@ -83,22 +78,32 @@ def decode_proof(encoded: bytes) -> Proof:
 
 
 def check(
-    encoded: bytes, operator: bytes, blocks: Collection[tuple[str, bytes]] = (), examine_all: ExamineAll = _one_by_one
+    encoded: bytes,
+    operator: bytes,
+    blocks: Collection[tuple[str, bytes]] = (),
+    witnesses: Sequence[VerifierKey] = (),
+    examine: Callable[[Sequence[bytes]], Examination] = Examination,
+    authorities: Sequence[Authority] = (),
 ) -> Report:
     """Check a proof file by the numbered steps of §9 and return what it establishes.
 
     `operator` is the operator's 32-byte key, `blocks` are (CAIP-2 id, hash) that the verifier took from
-    a source of his own.  Raises `ProofError` with the number of the first step that fails.  `examine_all` gives
-    `verifier.examine` of each statement, in order; `bulk` has one that uses all cores.
+    a source of his own, and `witnesses` the keys of those whose word counts for him; cosignatures of others are passed
+    over.  Raises `ProofError` with the number of the first step that fails.  `examine` reads and
+    verifies the statements; `bulk` has one that does it by all cores.  `authorities` are the certificates of those
+    whose time stamps count.
     """
     proof, view = decode_proof(encoded), _View(blocks)
     steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
     with _step(2):
-        registry, statements, last = _check_registry(proof, operator, examine_all)
+        examination = examine([raw for _, raw in proof.statements])
+        statements, unread = _read(proof, examination)
+        registry, last = _check_registry(proof, operator, statements)
     steps.append(Step(2, True, f"the operator's statements without a hole, the last at leaf {last}"))
     gateway, origin = registry.gateway, registry.origin
     with _step(3):
-        checkpoint = decode_checkpoint(proof.checkpoint)
+        signed, cosignatures = cosignature.split(proof.checkpoint)
+        checkpoint = decode_checkpoint(signed)
         checkpoint.verify(origin, gateway)
         verify_receipt(gateway, origin, checkpoint.root, proof.receipt)
     steps.append(Step(3, True, f"signed by the gateway {did(gateway)} of {origin}"))
@@ -117,27 +122,30 @@ def check(
     said = {index: statements[index].claims for index in proof.subjects}
     with _step(6):
         _check_chains(said.values())
-        signers = _check_signers(registry, {index: statements[index] for index in proof.subjects})
-    names = sorted({node.name if node else "the operator" for node in signers.values()})
-    more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
-    steps.append(
-        Step(6, True, f"signed by {', '.join(names[:8])}{more}; enrolled before, and not revoked before, by leaf order")
-    )
+        signers = _check_signers(registry, said)
+        faults = {proof.statements[place][0]: error for place, error in examination.faults().items()} | unread
+        for index in sorted(faults.keys() & said.keys()):
+            raise ProofError(f"leaf {index}: {faults[index]}")
+    steps += say_signers(signers.values())
     with _step(7):
         newest = _check_beacons(proof, {claims.beacon for claims in said.values()}, view, steps)
     before = [newest.get(claims.beacon or b"") for claims in said.values()]
-    steps += _say_not_before(before)
+    steps += say_not_before(before)
     with _step(8):
-        anchors = [_check_anchor(header, *anchor) for anchor in proof.anchors]
-        judged = tuple((block, view.vouches(block)) for block in anchors)
-    steps += _say_not_after(judged)
+        judged, stamps = _check_anchors(proof, header.hash, view, authorities)
+    steps += say_not_after(judged, stamps, list(dict.fromkeys(authorities)))
     with _step(9):
         steps += view.check_used()
+    with _step(10):
+        witnessed = _check_witnesses(cosignatures, checkpoint.signed, witnesses)
+    steps += [say_witness(witness, witnessed) for witness in dict.fromkeys(witnesses)]
     subjects = tuple(
         Subject(index, statements[index].raw, claims, signers[claims.key], block)
         for (index, claims), block in zip(said.items(), before, strict=True)
     )
-    vouched = [block for block, is_vouched in judged if is_vouched]
+    vouched = [block for block, is_vouched in judged if is_vouched] + [stamp for _, stamp in stamps if stamp]
+    not_after = min(vouched, key=lambda block: block.time_s, default=None)
+    stamped = not_after.chain if not_after and not_after.is_stamp else ""
     return Report(
         registry=registry,
         header=header,
@@ -145,8 +153,10 @@ def check(
         subjects=subjects,
         blocks=tuple(view.seen),
         anchors=judged,
-        not_after=min(vouched, key=lambda block: block.time_s, default=None),
-        not_established=_not_established({subject.method for subject in subjects}),
+        stamps=stamps,
+        not_after=not_after,
+        witnessed=tuple(witnessed.values()),
+        not_established=not_established({subject.method for subject in subjects}, len(witnessed), stamped),
     )
 
 
@@ -171,16 +181,20 @@ class _View:
         return [Step(9, True, f"each of the {len(self._blocks)} that you gave is used")] if self._blocks else []
 
 
-def _check_registry(
-    proof: Proof, operator: bytes, examine_all: ExamineAll
-) -> tuple[Registry, dict[int, _Examined], int]:
-    """Return the replayed registry, all statements by index, and the index of the operator's last."""
-    verdicts = examine_all([raw for _, raw in proof.statements])
-    statements = {}
-    for (index, raw), (claims, error) in zip(proof.statements, verdicts, strict=True):
+def _read(proof: Proof, examination: Examination) -> tuple[dict[int, _Read], dict[int, EarmarkError]]:
+    """Return all statements by index, and what is wrong with the signatures of a few; of the rest step 6 asks."""
+    statements, faults = {}, {}
+    for (index, raw), (claims, error) in zip(proof.statements, examination.verdicts(), strict=True):
         if claims is None:
             raise error or EncodingError(f"statement {index} was not decoded")
-        statements[index] = _Examined(raw, claims, error)
+        statements[index] = _Read(raw, claims)
+        if error:
+            faults[index] = error
+    return statements, faults
+
+
+def _check_registry(proof: Proof, operator: bytes, statements: dict[int, _Read]) -> tuple[Registry, int]:
+    """Return the replayed registry, and the index of the operator's last statement."""
     registry = Registry(operator)
     own = operator, REGISTRY
     chain = [index for index, found in statements.items() if (found.claims.key, found.claims.sub) == own]
@@ -188,20 +202,20 @@ def _check_registry(
         raise ProofError(f"statement 0 is not the registry's beginning by {did(operator)}: another operator's log")
     prev = NO_ENTRY
     for seq, index in enumerate(chain, 1):
-        raw, claims, error = statements[index]
+        raw, claims = statements[index]
         if claims.seq != seq or claims.prev != prev:
             raise ProofError(f"the operator's statement at leaf {index} does not follow the one before")
-        if error:
-            raise error
-        registry.apply(index, decode(raw))
+        statement = decode(raw)
+        statement.verify()
+        registry.apply(index, statement)
         prev = claims.entry
     others = statements.keys() - {*chain, *proof.subjects}
     if others:
         raise ProofError(f"statement {min(others)} is neither of the registry nor a subject")
-    return registry, statements, chain[-1]
+    return registry, chain[-1]
 
 
-def _check_log(proof: Proof, statements: dict[int, _Examined], header: Header) -> None:
+def _check_log(proof: Proof, statements: dict[int, _Read], header: Header) -> None:
     leaves = [(index, merkle.leaf_hash(found.claims.entry)) for index, found in statements.items()]
     if merkle.root_of_leaves(leaves, header.size, proof.rest) != header.root:
         raise ProofError("the statements and hashes do not give the block's root")
@@ -229,27 +243,25 @@ def _seq(claims: Claims) -> int:
 
 
 def _forked(claims: Claims) -> ProofError:
-    where = f"seq {claims.seq} of {claims.sub}"
-    return ProofError(f"{where} does not follow the one before: the chain was forked, or a key was copied")
+    place = f"seq {claims.seq} of {claims.sub}"
+    return ProofError(f"{place} does not follow the one before: the chain was forked, or a key was copied")
 
 
-def _check_signers(registry: Registry, subjects: dict[int, _Examined]) -> dict[bytes, Enrolment | None]:
-    """Return who signed, by key, None for the operator.
+def _check_signers(registry: Registry, subjects: dict[int, Claims]) -> dict[bytes, Enrolment | None]:
+    """Return who says to have signed, by key, None for the operator.
 
-    A key is enrolled from one leaf on and until another one: the first and the last leaf of each that a signer says as
-    the same show it for all between.
+    What a key signed counts from one leaf on and until another one: the first and the last leaf of each that a signer
+    says as the same show it for all between.
     """
     first: dict[tuple[bytes, str, str], int] = {}
     last: dict[tuple[bytes, str, str], int] = {}
-    for index, (_, claims, error) in subjects.items():
-        if error:
-            raise ProofError(f"leaf {index}: {error}")
+    for index, claims in subjects.items():
         name = claims.key, claims.sub, claims.kind
         first.setdefault(name, index)
         last[name] = index
     for index in sorted([*first.values(), *last.values()]):
         try:
-            registry.check_signer(subjects[index].claims, index)
+            registry.check_signer(subjects[index], index)
         except EarmarkError as error:
             raise ProofError(f"leaf {index}: {error}") from error
     return {key: None if key == registry.operator else registry.node(key) for key, _, _ in first}
@@ -269,56 +281,37 @@ def _check_beacons(
         if vouched:
             newest[nonce] = max(vouched, key=lambda block: block.time_s)
         else:
-            where = ", ".join(map(_where, sources))
-            steps.append(Step(7, False, f"carries {where}: compare that hash with your own view of the chain"))
+            places = ", ".join(map(where, sources))
+            steps.append(Step(7, False, f"carries {places}: compare that hash with your own view of the chain"))
     return newest
 
 
-def _say_not_before(before: Sequence[ChainBlock | None]) -> list[Step]:
-    said, found = [], [block for block in before if block]
-    if found:
-        first = min(found, key=lambda block: block.time_s)
-        finding = f"{len(found):,} statement(s) signed after {_where(first)}, or a later one of yours"
-        said.append(Step(7, True, finding))
-    missing = len(before) - len(found)
-    if missing:
-        said.append(Step(7, False, f"{missing:,} statement(s) with no beacon whose block is one of yours"))
-    return said
+def _check_anchors(
+    proof: Proof, digest: bytes, view: _View, authorities: Sequence[Authority]
+) -> tuple[tuple[tuple[ChainBlock, bool], ...], tuple[tuple[str, ChainBlock | None], ...]]:
+    """Return the chains' blocks, each with whether the verifier vouches for it, and the time stamps by their ids."""
+    judged: list[tuple[ChainBlock, bool]] = []
+    stamps: list[tuple[str, ChainBlock | None]] = []
+    for kind, chain, octets in proof.anchors:
+        if kind == RFC3161:
+            stamps.append((chain, evidence.check_under(authorities, chain, octets, digest)))
+        else:
+            block = evidence.check(kind, chain, octets, digest)
+            judged.append((block, view.vouches(block)))
+    return tuple(judged), tuple(stamps)
 
 
-def _check_anchor(header: Header, kind: str, chain: str, octets: bytes) -> ChainBlock:
-    if kind not in _CHECK_EVIDENCE:
-        raise ProofError(f"anchor evidence of unknown kind {kind[:40]!r}")
-    return _CHECK_EVIDENCE[kind](chain, octets, header.hash)
-
-
-def _say_not_after(judged: Sequence[tuple[ChainBlock, bool]]) -> list[Step]:
-    if not judged:
-        return [Step(8, False, "no anchor in this file yet: ask for a newer proof")]
-    return [
-        Step(8, True, f"existed before {_where(block)}, which is one of yours")
-        if is_vouched
-        else Step(8, False, f"leads to {_where(block)}: compare that hash with your own view of the chain")
-        for block, is_vouched in judged
-    ]
-
-
-def _where(block: ChainBlock) -> str:
-    return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
-
-
-def _not_established(methods: Collection[str]) -> tuple[str, ...]:
-    return (
-        "that a sensor told the truth, or stood where its name says",
-        "that nothing was left out between the statements shown",
-        "that the gateway keeps no second log, which tells others something else",
-        "that the operator revoked no key after this block was sealed, or in a statement that the gateway held back",
-        *(
-            f"that anything was measured where a reading is {method}: its signer says that it is not"
-            for method in ("modelled", "replayed")
-            if method in methods
-        ),
-    )
+def _check_witnesses(
+    cosignatures: Sequence[Cosignature], text: bytes, witnesses: Sequence[VerifierKey]
+) -> dict[VerifierKey, Cosignature]:
+    """Return the cosignatures of the verifier's witnesses; `BadSignature` where one that is there does not verify."""
+    found = {}
+    for witness in witnesses:
+        for each in cosignatures:
+            if each.is_by(witness):
+                each.verify(witness, text)
+                found[witness] = each
+    return found
 
 
 def _beacon_blocks(message: bytes, headers: Sequence[bytes]) -> Iterator[ChainBlock]:
@@ -326,8 +319,7 @@ def _beacon_blocks(message: bytes, headers: Sequence[bytes]) -> Iterator[ChainBl
     if len(sources) != len(headers):
         raise ProofError("a beacon with another number of block headers than sources")
     for source, header in zip(sources, headers, strict=True):
-        if evidence.check_evm_header(source.chain, header) != source:
-            raise ProofError(f"a beacon whose header is not block {source.number} of {source.chain}")
+        evidence.check_header(source, header)
         yield source
 
 
@@ -342,7 +334,7 @@ def _step(number: int) -> Iterator[None]:
 def _open(encoded: bytes) -> dict[Any, Any]:
     outer = cbor.decode(encoded)
     if type(outer) is not list or [type(item) for item in outer] != [str, bytes, bytes] or outer[0] != MAGIC:
-        raise EncodingError("not an Earmark proof file of version 1")
+        raise EncodingError("not an Earmark proof file of version 2")
     if hashlib.sha256(outer[2]).digest() != outer[1]:
         raise EncodingError("the digest does not match: the file was damaged or altered")
     body = cbor.decode(outer[2])
@@ -360,7 +352,7 @@ def _decode_body(body: dict[Any, Any]) -> Proof:
             raise EncodingError(f"a row of label {label} of the wrong form")
     if any(type(index) is not int for index in body[5]) or any(type(h) is not bytes for _, hs in rows[7] for h in hs):
         raise EncodingError("a subject that is not an index, or a block header that is not bytes")
-    indexes = [index for index, _ in rows[4]]
+    indexes = list(map(itemgetter(0), rows[4]))
     for what, keys in (("statements", indexes), ("subjects", body[5]), ("beacons", [row[0] for row in rows[7]])):
         _ascending(what, keys)
     _ascending("anchors", [(kind, chain) for kind, chain, _ in rows[8]])
@@ -379,5 +371,5 @@ def _decode_body(body: dict[Any, Any]) -> Proof:
 
 
 def _ascending(what: str, keys: Sequence[Any]) -> None:
-    if any(a >= b for a, b in pairwise(keys)):
+    if not all(map(lt, keys, islice(keys, 1, None))):
         raise EncodingError(f"{what} that are not ascending, or twice the same")

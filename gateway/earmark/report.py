@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from earmark.block import Header
+from earmark.cosignature import Cosignature
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
 from earmark.statement import METHODS, Claims, Statement, decode
 
-CHAIN_CLOCK_S = 60
-"""How far a chain's own clock may be off before a signer's is called wrong."""
 TITLES = (
     "",
     "File",
@@ -20,6 +19,7 @@ TITLES = (
     "Not before",
     "Not after",
     "Your block hashes",
+    "Your witnesses",
 )
 
 
@@ -63,7 +63,9 @@ class Report:
     """What a check that held established.
 
     `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with
-    whether the verifier vouches for it; `not_after` is the earliest vouched one, None where there is none.
+    whether the verifier vouches for it; `stamps` pairs the id of each time stamp's authority with what the token says,
+    None where the verifier brought no certificate of it; `not_after` is the earliest of the vouched blocks and the
+    stamps with a certificate, None where there is none; `witnessed` are the cosignatures of the verifier's witnesses.
     """
 
     registry: Registry
@@ -72,7 +74,9 @@ class Report:
     subjects: tuple[Subject, ...]
     blocks: tuple[ChainBlock, ...]
     anchors: tuple[tuple[ChainBlock, bool], ...]
+    stamps: tuple[tuple[str, ChainBlock | None], ...]
     not_after: ChainBlock | None
+    witnessed: tuple[Cosignature, ...]
     not_established: tuple[str, ...]
 
     @property
@@ -84,7 +88,7 @@ class Report:
     def misdated(self) -> list[Subject]:
         """Return the subjects whose own times cannot be: signed before their beacon, or after they existed already.
 
-        By more than the error that their clock states and `CHAIN_CLOCK_S`.
+        By more than the error that their clock states and the chain's own.
         """
         return [subject for subject in self.subjects if _is_misdated(subject, self.not_after)]
 
@@ -103,7 +107,7 @@ def _is_misdated(subject: Subject, not_after: ChainBlock | None) -> bool:
     if source == 0 or not (not_before or not_after):
         return False
     statement = subject.statement
-    slack_s = error_s + CHAIN_CLOCK_S
     latest = max(statement.issued_at_s, *(reading.taken_at_s for reading in statement.readings), 0)
-    too_early = not_before is not None and statement.issued_at_s + slack_s < not_before.time_s
-    return too_early or (not_after is not None and latest - slack_s > not_after.time_s)
+    if not_before and statement.issued_at_s + error_s + not_before.clock_error_s < not_before.time_s:
+        return True
+    return not_after is not None and latest - error_s - not_after.clock_error_s > not_after.time_s

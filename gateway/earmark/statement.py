@@ -22,7 +22,7 @@ ISS, SUB, IAT, NONCE, BOOT_COUNT, SOFTWARE = 1, 2, 6, 10, 267, 271
 CHAIN, CLOCK, METHOD = -65537, -65538, -65539
 
 READINGS = "readings"
-BY_OPERATOR = ("enrolment", "revocation")
+BY_OPERATOR = ("enrolment", "revocation", "rotation")
 METHODS = ("measured", "modelled", "replayed")
 CLOCK_SOURCES = ("unset", "kept", "NTP", "gateway", "host")
 
@@ -234,9 +234,17 @@ def check_body(body: Any) -> None:
         elif body[2] != "gateway" or not is_origin(body[3], body[1]):
             raise EncodingError("enrolment with a role or origin that is not of the protocol's form")
     elif kind == "revocation":
-        _labels(body, {1, 2})
+        _labels(body, {1, 2, 3} if 3 in body else {1, 2})
         _octets(body, 1, 32)
         _text(body, 2)
+        if 3 in body:
+            _bounded(body, 3, 1 << 53)
+    elif kind == "rotation":
+        _labels(body, {1, 2, 3})
+        _octets(body, 1, 32)
+        if not cose.is_point(_typed(body, 2, bytes)):
+            raise EncodingError("rotation to 32 bytes that are not an Ed25519 key")
+        _text(body, 3)
     elif kind == "boot":
         _labels(body, {1, 2, 3})
         _text(body, 1)

@@ -1,32 +1,24 @@
 """`/health` and `/metrics` over HTTP, for whoever looks after the machine."""
 
 import json
-import logging
 import os
 import shutil
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from earmark.errors import ConfigError
-from earmark.metrics import Metrics
-from earmark.process import notify
+from earmark.metrics import FEW_LEFT, Metrics
+from earmark.process import clock_ms
+from earmark.serving import Answer, Served
+from earmark.store import AWAY, SPLIT
 
 SILENT_S = 30.0
 OVERDUE_S = 15.0
 LEAST_FREE = 16 << 20
-CONNECTIONS = 8
-PATIENCE_S = 5.0
-
-_log = logging.getLogger(__name__)
+AWAY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +39,6 @@ class Health:
     warnings: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer: status, media type, body."""
-
-    status: int
-    kind: str
-    body: bytes
-
-
 class Doctor:
     """Tells a gateway's health from what it tells its metrics, from its connection and from the disk.  Any thread may
     ask.
@@ -72,7 +55,7 @@ class Doctor:
         reasons = [*self._writer(), *self._disk(), *self._blocks()]
         if not self._is_connected():
             reasons.append(Reason("broker-away", "not connected to the broker: no statement arrives"))
-        return Health(tuple(reasons), tuple(self._anchors()))
+        return Health(tuple(reasons), (*self._anchors(), *self._witnesses()))
 
     def _writer(self) -> list[Reason]:
         turned_s, failure = self._metrics.turned_s, self._metrics.store_failure
@@ -106,11 +89,27 @@ class Doctor:
             Reason("anchor-overdue", f"the anchor of block {height} on {chain} is not final: `earmark anchor status`")
             for chain, height in self._metrics.overdue.items()
         ]
+        few = [
+            Reason("funds-low", f"the funds on {chain} are good for {left} more anchors: send some to its address")
+            for chain, left in self._metrics.left.items()
+            if left < FEW_LEFT
+        ]
         failure = self._metrics.anchoring_failure
-        return overdue + ([Reason("no-anchors", failure)] if failure else [])
+        return overdue + few + ([Reason("no-anchors", failure)] if failure else [])
+
+    def _witnesses(self) -> list[Reason]:
+        found = []
+        for name, row in self._metrics.witnesses.items():
+            away_s = (clock_ms() - row.changed_at_ms) / 1000
+            if row.state == SPLIT:
+                found.append(Reason("split-view", f"the witness {name} refuses this log: {row.message}"))
+            elif row.state == AWAY and away_s > AWAY_S:
+                found.append(Reason("witness-away", f"{name} has cosigned nothing for {away_s:.0f} s: {row.message}"))
+        failure = self._metrics.witnessing_failure
+        return found + ([Reason("no-witnesses", failure)] if failure else [])
 
 
-def routes(metrics: Metrics, doctor: Doctor) -> dict[str, Callable[[], Answer]]:
+def routes(metrics: Metrics, doctor: Doctor) -> Served:
     """Return what is served: `/metrics` for Prometheus, `/health` for whatever asks whether all is well."""
 
     def tell_health() -> Answer:
@@ -118,104 +117,9 @@ def routes(metrics: Metrics, doctor: Doctor) -> dict[str, Callable[[], Answer]]:
         told = {"status": "failing" if health.reasons else "ok"} | asdict(health)
         return Answer(503 if health.reasons else 200, "application/json", json.dumps(told).encode() + b"\n")
 
-    return {
-        "/health": tell_health,
-        "/metrics": lambda: Answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
-    }
-
-
-@contextmanager
-def serving(host: str, port: int, served: Mapping[str, Callable[[], Answer]]) -> Iterator[None]:
-    """Listen while the block runs, on no port where it is 0, and tell the service manager that we are ready, or end."""
-    listener = Listener(host, port, served) if port else None
-    try:
-        if listener:
-            listener.start()
-            _log.info("health and metrics on http://%s:%s", host, port)
-        notify("READY=1")
-        yield
-    finally:
-        notify("STOPPING=1")
-        if listener:
-            listener.stop()
-
-
-class Listener:
-    """Serves GET of a few paths, in threads of its own: at most `CONNECTIONS` at a time, each for one request and at
-    most `PATIENCE_S`.
-    """
-
-    def __init__(self, host: str, port: int, served: Mapping[str, Callable[[], Answer]]) -> None:
-        """Bind the port; `ConfigError` where that does not go."""
-        try:
-            self._server = _Server(host, port, served)
-        except OSError as error:
-            raise ConfigError(
-                f"nobody can listen on {host}:{port} ({error.strerror}): set another [status] port"
-            ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="earmark-status", daemon=True)
-
-    def start(self) -> None:
-        """Answer from now on."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Answer no more."""
-        if self._thread.is_alive():
-            self._server.shutdown()
-            self._thread.join(PATIENCE_S)
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    """Threads, but only so many of them, and none that a slow or silent client keeps."""
-
-    block_on_close = False
-    request_queue_size = 4 * CONNECTIONS
-
-    def __init__(self, host: str, port: int, served: Mapping[str, Callable[[], Answer]]) -> None:
-        self.served = served
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._open: dict[socket.socket, float] = {}
-        super().__init__((host, port), _Request)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if len(self._open) >= CONNECTIONS:
-            self.shutdown_request(request)
-            return
-        self._open[request] = time.monotonic() + PATIENCE_S
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.pop(request, None)
-        super().shutdown_request(request)
-
-    def service_actions(self) -> None:
-        """End what takes too long; called after each request and twice a second."""
-        for request, until_s in list(self._open.items()):
-            if time.monotonic() > until_s:
-                with suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        _log.debug("a request for the status from %s failed", client_address, exc_info=True)
-
-
-class _Request(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = "earmark"
-    sys_version = ""
-
-    def do_GET(self) -> None:
-        found = self.server.served.get(self.path.partition("?")[0])
-        paths = " or ".join(self.server.served)
-        answer = found() if found else Answer(404, "text/plain", f"here is {paths}\n".encode())
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(answer.body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        _log.debug("%s " + format, self.client_address[0], *args)
+    return Served(
+        {
+            "/health": tell_health,
+            "/metrics": lambda: Answer(200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)),
+        }
+    )

@@ -7,13 +7,14 @@ bytes) and a marshalled list: of messages one way, of verdicts the other.
 import marshal
 import socket
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from earmark import errors
 from earmark.cose import verify
 from earmark.errors import EarmarkError, EncodingError
-from earmark.recognise import recognise
+from earmark.recognise import claims_of, recognise, signed_by
 from earmark.statement import Claims, decode
 
 FORMAT = 2
@@ -47,6 +48,50 @@ def examine(raw: bytes) -> Verdict:
     except EarmarkError as error:
         return claims, error
     return claims, None
+
+
+def read(raw: bytes) -> Verdict:
+    """Return a message's claims, and the `EncodingError` that it is, or the `BadSignature` that `check` cannot tell."""
+    try:
+        claims = claims_of(raw)
+    except EncodingError as error:
+        return None, error
+    return (claims, None) if signed_by(raw) else examine(raw)
+
+
+def check(raw: bytes) -> EarmarkError | None:
+    """Return the `BadSignature` of a statement that `read` decoded and had nothing to say of, or None."""
+    found = signed_by(raw)
+    try:
+        if found:
+            verify(*found, raw[-64:])
+    except EarmarkError as error:
+        return error
+    return None
+
+
+def faults_of(raws: Sequence[bytes]) -> dict[int, EarmarkError]:
+    """Return what `check` finds, by place."""
+    return {place: error for place, raw in enumerate(raws) if (error := check(raw))}
+
+
+class Examination:
+    """Statements that are read first and verified afterwards, here by this process.
+
+    A caller takes all of `verdicts`, has its own work to do, and then takes `faults`: somebody with more processes
+    verifies meanwhile.
+    """
+
+    def __init__(self, raws: Sequence[bytes]) -> None:
+        self._raws = raws
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Give what `read` says of each statement, in order."""
+        return map(read, self._raws)
+
+    def faults(self) -> dict[int, EarmarkError]:
+        """Return what is wrong with signatures that `read` could not tell, by place; once, after all verdicts."""
+        return faults_of(self._raws)
 
 
 def receive(raw: bytes, topic: str, received_at_ms: int) -> Arrival:

@@ -25,10 +25,10 @@ def measure(count: int, runs: int, bound: Bound) -> dict[str, Any]:
     """Check a log of `count` leaves, and a proof file of all of them, in turn, with the bound around each."""
     with tempfile.TemporaryDirectory(dir=farms.CACHE, prefix="check-") as folder:
         farm = farms.make_farm(Path(folder, "farm"), NODES, 1883, embedded=True)
-        _fill(farm, count)
+        fill(farm, NODES, count)
         proof, where = Path(folder, "all.earmark"), ["--farm", str(farm.folder)]
         begun = time.perf_counter()
-        _earmark("prove", *where, f"{NODES + 1}-{count - 1}", "-o", str(proof))
+        earmark("prove", *where, f"{NODES + 1}-{count - 1}", "-o", str(proof))
         prove_s = time.perf_counter() - begun
         commands = {
             "log_check": ("log", "check", *where),
@@ -51,7 +51,7 @@ def measure(count: int, runs: int, bound: Bound) -> dict[str, Any]:
 def _timed(command: Sequence[str], count: int, bound: Bound) -> dict[str, float]:
     before = bound.measure()
     begun = time.perf_counter()
-    _earmark(*command)
+    earmark(*command)
     seconds = time.perf_counter() - begun
     after = bound.measure()
     ratio = count / seconds / ((before.per_s + after.per_s) / 2)
@@ -59,18 +59,18 @@ def _timed(command: Sequence[str], count: int, bound: Bound) -> dict[str, float]
     return found | {"bound_before_per_s": before.per_s, "bound_after_per_s": after.per_s}
 
 
-def _earmark(*words: str) -> None:
+def earmark(*words: str) -> None:
     done = subprocess.run([sys.executable, "-m", "earmark", *words], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"earmark {words[0]} ended with status {done.returncode}: {done.stderr[-500:]}")
 
 
-def _fill(farm: Farm, count: int) -> None:
+def fill(farm: Farm, nodes: int, count: int) -> None:
     """Verify and admit real statements until the log has `count` leaves, and seal it."""
     store = SqliteStore(farm.database)
     log = Log(store, farm.operator_key(), farm.signer("gateway"), lambda: time.time_ns() // 1_000_000)
     wanted = count - log.size
-    raws = list(farms.read(farms.statements(NODES, -(-wanted // NODES)), wanted))
+    raws = list(farms.read(farms.statements(nodes, -(-wanted // nodes)), wanted))
     pieces = [raws[at : at + BATCH] for at in range(0, wanted, BATCH)]
     with ProcessPoolExecutor(2) as pool:
         for arrivals in pool.map(_receive, pieces):

@@ -1,14 +1,17 @@
 """What an endpoint of a public chain answers."""
 
 import copy
-import functools
 import json
 from typing import Any
 
 from judge import joined, lines, outcome, pieces, target, vectors
 
-from earmark.anchor import ethblock, evm, rpc
-from earmark.errors import AnchorError
+from earmark import cbor, ots
+from earmark.anchor import ethblock, evm, rpc, stamp
+from earmark.anchor.headers import EsploraHeaders
+from earmark.anchor.http import Http
+from earmark.errors import AnchorError, EncodingError
+from earmark.evidence.bitcoin import HEADER_SIZE
 from earmark.mpt import keccak256
 
 CHAIN = "eip155:1337"
@@ -16,15 +19,24 @@ KEY = keccak256(b"the key of a fuzzed anchor")
 DIGEST = bytes(range(32))
 
 
-class Canned(rpc.HttpRpc):
-    """An endpoint whose one answer is given beforehand."""
+class CannedHttp(Http):
+    """A server whose one answer is given beforehand."""
 
-    def __init__(self, status: int, body: bytes) -> None:
-        super().__init__("http://user:password@127.0.0.1:1/secret")
+    def __init__(self, url: str, status: int, body: bytes) -> None:
+        super().__init__(url)
         self._answer = status, body
 
-    def _post(self, body: bytes) -> tuple[int, bytes]:
+    def _exchange(self, *_: object) -> tuple[int, bytes]:
         return self._answer
+
+
+class Canned(rpc.HttpRpc):
+    """An endpoint over such a server."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        url = "http://user:password@127.0.0.1:1/secret"
+        super().__init__(url)
+        self._http = CannedHttp(url, status, body)
 
 
 ANSWERS = [
@@ -54,7 +66,7 @@ def parsed(text: bytes) -> Any:
 
 def blocks() -> list[dict[str, Any]]:
     found = [bytes.fromhex(octets) for row in vectors("beacon")["valid"] for octets in row["evidence"] or ()]
-    return [ethblock.header_json(header) for header in found]
+    return [ethblock.header_json(header) for header in found if len(header) != HEADER_SIZE]  # but Bitcoin's
 
 
 def transactions() -> list[dict[str, Any]]:
@@ -95,20 +107,19 @@ class Scripted:
         raise AnchorError("no more answers")
 
 
-# Recovering the signer of the one payload costs more than all else that a poll does.
-evm._decode = functools.cache(evm._decode)
-SIGNED = ["0x539", {"baseFeePerGas": "0x1"}, "0x1", "0x5208", "0xffffffffff", "0x0", "0x0"]
+SIGNED = ["0x539", {"baseFeePerGas": "0x1"}, "0x1", "0x5208", "0xffffffffff", "0x0", {"number": "0x1"}, "0x0"]
 ANCHOR = evm.EvmTarget(Scripted(SIGNED), CHAIN, KEY)
-PAYLOAD = ANCHOR.sign(DIGEST)
+PAYLOAD = ANCHOR.sign(DIGEST, 10**18).payload
 
 
 def conversations() -> list[bytes]:
     block = blocks()[0]
     place = {"blockHash": block["hash"], "blockNumber": block["number"], "transactionIndex": "0x0"}
-    mined = {**ethblock.transaction_json(PAYLOAD), **place}
+    mined = {**ethblock.transaction_json(cbor.decode(PAYLOAD)[0]), **place}
     full = {**block, "transactions": [mined]}
-    sign = ["0x539", block, "0x1", "0x5208", "0xffffffffffffff", "0x0", "0x0"]
-    poll = ["0x539", mined, block, full, block["number"], block]
+    sign = ["0x539", block, "0x1", "0x5208", "0xffffffffffffff", "0x0", block, "0x0"]
+    receipt = {"effectiveGasPrice": "0x2", "gasUsed": "0x5208"}
+    poll = ["0x539", mined, block, full, block["number"], block, receipt]
     return [
         b"\0" + joined(lines(sign)),
         b"\1" + joined(lines(poll)),
@@ -124,5 +135,53 @@ def chain_conversation(encoded: bytes) -> None:
     anchor = copy.copy(ANCHOR)
     anchor._rpc, anchor._is_checked = Scripted(list(map(parsed, pieces(encoded[1:])))), False
     anchor._sign = lambda *terms: repr(terms).encode()  # type: ignore[method-assign]
-    steps = (lambda: anchor.sign(DIGEST), lambda: anchor.poll(PAYLOAD), anchor.head, lambda: anchor.send(PAYLOAD))
+    steps = (
+        lambda: anchor.sign(DIGEST, 10**18),
+        lambda: anchor.poll(PAYLOAD),
+        anchor.head,
+        lambda: anchor.send(PAYLOAD),
+    )
     outcome(AnchorError, steps[encoded[0] % 4 if encoded else 0])
+
+
+STEPS = (ots.append(b"nonce"), ots.HASH, ots.prepend(b"time"))
+WAYS = [
+    ots.Branch(STEPS, ots.pending("https://calendar.example")),
+    ots.Branch((*STEPS, ots.append(b"more"), ots.HASH), ots.bitcoin(800_000)),
+    ots.Branch((ots.HASH,), ots.Attestation(b"litecoin", b"\7")),
+]
+
+
+@target([ots.encode(WAYS[:1]), ots.encode(WAYS[1:2]), ots.encode(WAYS)], 2048)
+def calendar_answer(encoded: bytes) -> None:
+    """What is read of a calendar's answer leads on, and is kept as it is."""
+    found = outcome(EncodingError, stamp.read_answer, encoded, DIGEST)
+    if isinstance(found, EncodingError):
+        return
+    assert all(way.attestation.uri or way.attestation.height is not None for way in found)
+    assert all(len(ots.commit(DIGEST, way.ops)) <= ots.MAX_MESSAGE for way in found)
+    kept = stamp.Stamp(DIGEST, {"https://calendar.example": found})
+    again = stamp.decode(kept.encode())
+    assert set(again.answers["https://calendar.example"]) == set(found)
+    assert stamp.decode(again.encode()) == again
+
+
+@target([stamp.Stamp(DIGEST).encode(), stamp.Stamp(DIGEST, {"https://a": tuple(WAYS[:2])}).encode()], 2048)
+def calendar_payload(encoded: bytes) -> None:
+    """Any bytes are a payload with a digest of 32 bytes, or an `EncodingError`."""
+    found = outcome(EncodingError, stamp.decode, encoded)
+    if not isinstance(found, EncodingError):
+        assert len(found.digest) == 32
+        assert len(found.pending()) + len(found.complete()) <= sum(map(len, found.answers.values()))
+
+
+@target([b"800000", b"0" * 64, b"<html>", b"ab" * 80], 1024, is_text=True)
+def explorer_answer(encoded: bytes) -> None:
+    """Any body of an explorer's answer is a height, a hash or a header, or an `AnchorError`."""
+    source = EsploraHeaders("http://127.0.0.1:1")
+    source._http = CannedHttp("http://127.0.0.1:1", 200, encoded)
+    for ask, size in ((lambda: source.hash(1), 32), (lambda: source.header(bytes(32)), 80)):
+        found = outcome(AnchorError, ask)
+        assert isinstance(found, AnchorError) or len(found) == size
+    height = outcome(AnchorError, source.tip)
+    assert isinstance(height, AnchorError) or 0 <= height < 1 << 31

@@ -5,16 +5,18 @@ import hashlib
 
 from judge import MARK, joined, outcome, pieces, rows, target, vectors
 
-from earmark import block, cbor, cose, evidence, mpt, unpack
-from earmark.config import parse_config
+from earmark import block, cbor, consistency, cose, cosignature, mpt, note, unpack
 from earmark.errors import BadSignature, ConfigError, EarmarkError, EncodingError, ProofError
+from earmark.evidence import evm
 from earmark.proof import MAGIC, check, decode_proof
+from earmark.settings import parse_config
+from earmark.witness.folder import parse_settings
 
 CHECKPOINTS = [row["text"].encode() for kind in ("valid", "must_reject") for row in vectors("checkpoint")[kind]]
 CHECKPOINT = block.decode_checkpoint(CHECKPOINTS[0])
 RECEIPT = vectors("receipt")
 GATEWAY = bytes.fromhex(RECEIPT["key"])
-EVIDENCE = vectors("evidence")["valid"]
+EVIDENCE = [row for row in vectors("evidence")["valid"] if row["chain"].startswith("eip155:")]
 CHAIN, DIGEST = EVIDENCE[0]["chain"], bytes.fromhex(EVIDENCE[0]["digest"])
 PROOFS = vectors("proof")
 OPERATOR = cose.key_of(PROOFS["valid"][0]["operator"])
@@ -44,6 +46,70 @@ def checkpoint(encoded: bytes) -> None:
     outcome(BadSignature, found.verify, RECEIPT["origin"], GATEWAY)
 
 
+COSIGNED = [row["text"].encode() for kind in ("valid", "must_reject") for row in vectors("cosignature")[kind]]
+WITNESS = note.decode_verifier_key(vectors("cosignature")["vkey"], note.COSIGNATURE)
+CONSISTENT = [row["text"].encode() for kind in ("valid", "must_reject") for row in vectors("consistency")[kind]]
+LOG = note.decode_verifier_key(vectors("consistency")["log"], note.ED25519)
+
+
+@target([text for text in COSIGNED if len(text) < 2048], 2048)
+def cosigned_checkpoint(encoded: bytes) -> None:
+    """A checkpoint with cosignatures is refused, or is the one text of its parts."""
+    found = outcome(EncodingError, cosignature.split, encoded)
+    if isinstance(found, EncodingError):
+        return
+    signed, lines = found
+    assert len(lines) <= cosignature.MOST
+    assert signed + "".join(each.encode() for each in lines).encode() == encoded
+    for each in lines:
+        outcome(BadSignature, each.verify, WITNESS, signed)
+
+
+@target([text for text in COSIGNED if len(text) < 2048], 2048)
+def signed_note(encoded: bytes) -> None:
+    """Any note is refused, or is the one text of its parts; its text is a tree head or is not."""
+    found = outcome(EncodingError, note.decode_note, encoded)
+    if isinstance(found, EncodingError):
+        return
+    assert 1 <= len(found.signatures) <= note.MOST_SIGNATURES
+    lines = "".join(note.encode_line(name, blob) for name, blob in found.signatures)
+    assert found.text + b"\n" + lines.encode() == encoded
+    head = outcome(EncodingError, cosignature.decode_tree_head, found.text)
+    if not isinstance(head, EncodingError):
+        text = f"{head.origin}\n{head.size}\n{note.b64(head.root)}\n".encode()
+        assert found.text.startswith(text)
+    outcome(EncodingError, cosignature.find, lines, WITNESS)
+
+
+@target([vectors("cosignature")[name].encode() for name in ("vkey", "neighbour", "log")], 200)
+def verifier_key(encoded: bytes) -> None:
+    """A verifier key has one text."""
+    text = encoded.decode(errors="replace")
+    for kind in (note.ED25519, note.COSIGNATURE):
+        found = outcome(EncodingError, note.decode_verifier_key, text, kind)
+        if not isinstance(found, EncodingError):
+            assert (found.kind, found.encode()) == (kind, text)
+
+
+@target(CONSISTENT, 2048)
+def consistency_file(encoded: bytes) -> None:
+    """A file holds only where it is the one text of two checkpoints that the log signed."""
+    found = outcome(EarmarkError, consistency.check_file, encoded, LOG.name, LOG.key)
+    if not isinstance(found, EarmarkError):
+        old, new = found
+        assert (old.height, old.size) <= (new.height, new.size)
+        assert encoded in CONSISTENT
+
+
+@target([text[text.index(b"\n\nold") + 2 :] for text in CONSISTENT if b"\n\nold" in text], 2048)
+def witness_request(encoded: bytes) -> None:
+    """The body of a request is refused, or is the one text of its parts."""
+    found = outcome(EncodingError, consistency.decode_continuation, encoded)
+    if not isinstance(found, EncodingError):
+        assert found.encode() == encoded
+        assert len(found.proof) <= consistency.MOST_HASHES
+
+
 @target([joined([bytes.fromhex(RECEIPT[part]) for part in ("root", "signature")])], 200)
 def receipt(encoded: bytes) -> None:
     """Only the one signature over the one root verifies."""
@@ -55,6 +121,8 @@ def receipt(encoded: bytes) -> None:
 def rlp_seeds() -> list[bytes]:
     found = []
     for row in EVIDENCE:
+        if row["kind"] != "evm":
+            continue
         chain_header, _, nodes = cbor.decode(bytes.fromhex(row["bytes"]))
         found += [chain_header, *nodes]
     return found
@@ -93,7 +161,7 @@ def evidence_linked(encoded: bytes) -> None:
     index, *rest = (*pieces(encoded), b"", b"")
     chain_header, *nodes = linked([part for part in rest if part] or [b""])
     number = int.from_bytes(index[:8], "big")
-    outcome(ProofError, evidence.check_evm, CHAIN, evidence.encode_evm(chain_header, number, nodes), DIGEST)
+    outcome(ProofError, evm.check_evm, CHAIN, evm.encode_evm(chain_header, number, nodes), DIGEST)
     if nodes:
         key = mpt.encode_rlp(mpt.minimal_bytes(number))
         found = outcome(ProofError, mpt.check_trie, mpt.keccak256(nodes[0]), key, nodes)
@@ -103,11 +171,11 @@ def evidence_linked(encoded: bytes) -> None:
 @target(rows("evidence"), 4096)
 def evidence_raw(encoded: bytes) -> None:
     """Evidence as it stands in a proof file."""
-    found = outcome(ProofError, evidence.check_evm, CHAIN, encoded, DIGEST)
+    found = outcome(ProofError, evm.check_evm, CHAIN, encoded, DIGEST)
     if not isinstance(found, ProofError):
         chain_header, index, nodes = cbor.decode(encoded)
         assert (found.chain, found.hash) == (CHAIN, mpt.keccak256(chain_header))
-        assert evidence.encode_evm(chain_header, index, nodes) == encoded
+        assert evm.encode_evm(chain_header, index, nodes) == encoded
 
 
 @target([row for row in rows("proof") if len(row) < 8192], 8192)
@@ -124,7 +192,7 @@ def judge_proof(encoded: bytes) -> None:
     outcome(ProofError, list, unpack.unpack(found))
     report = outcome(ProofError, check, encoded, OPERATOR, BLOCKS)
     if isinstance(report, ProofError):
-        assert 2 <= report.step <= 9
+        assert 2 <= report.step <= 10
         return
     assert len(report.subjects) == len(found.subjects)
     assert all(subject in report.subjects for subject in report.misdated())
@@ -147,6 +215,7 @@ CONFIGS = (
     '[farm]\nsite = "home"\n[broker]\nembedded = false\nurl = "mqtt://host:1883"\nport = 1\nuser = "me"\n',
     '[farm]\nsite = "home"\n[log]\nseal_every_s = 1.5\nseal_after = 10\n[ingest]\nbatch = 5\nmax_ahead_s = 1\n',
     '[farm]\nsite = "home"\n[[anchor]]\nchain = "eip155:1"\nrpc_file = "r"\nkey_file = "k"\nfee_cap_gwei = 1e3\n',
+    '[farm]\nsite = "home"\n[[witness]]\nurl = "http://w:1"\nvkey = "w+01234567+AAAA"\nevery_s = 1\n',
     '[farm]\nsite = "home"\n[[anchor]]\nchain = "development"\nevery_s = 60\n[beacon]\nevery_s = 0.5\n',
     "[farm]\nsite = 1979-05-27T07:32:00Z\n[x]\ny = [1, {a = 0xff, b = nan}, '''t''']\n",
 )
@@ -156,3 +225,15 @@ CONFIGS = (
 def configuration(encoded: bytes) -> None:
     """A configuration is read or refused by name."""
     outcome(ConfigError, parse_config, encoded.decode(errors="replace"), "earmark.toml")
+
+
+WITNESSES = (
+    f'[witness]\nlisten = "::"\nport = 1\n[[log]]\nvkey = "{LOG.encode()}"\norigin = "x"\n',
+    f'[[log]]\nvkey = "{LOG.encode()}"\n[[log]]\nvkey = "w+01234567+AAAA"\n',
+)
+
+
+@target([text.encode() for text in WITNESSES], 2048, is_text=True)
+def witness_settings(encoded: bytes) -> None:
+    """A witness' settings are read or refused by name."""
+    outcome(ConfigError, parse_settings, encoded.decode(errors="replace"), "witness.toml")

@@ -102,7 +102,7 @@ def lines(values: Iterable[Any]) -> list[bytes]:
     return list(map(str.encode, map(partial(json.dumps, separators=(",", ":")), values)))
 
 
-PARTS = ("codec_targets", "block_targets", "anchor_targets", "stream_targets", "firmware_targets")
+PARTS = ("codec_targets", "block_targets", "anchor_targets", "stamp_targets", "stream_targets", "firmware_targets")
 
 
 def load() -> dict[str, Target]:

@@ -30,6 +30,7 @@ SEEDS = {
         (STRANGER, "stranger"),
     )
 }
+WITNESS, NEIGHBOUR = (cose.Signer(seed(name)) for name in ("witness", "neighbour"))
 ORIGIN = statement.origin(SITE, GATEWAY.key)
 
 

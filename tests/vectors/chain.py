@@ -7,8 +7,8 @@ import rlp
 from actors import T0
 from trie import HexaryTrie
 
-from earmark import evidence
 from earmark.evidence import ChainBlock
+from earmark.evidence.evm import encode_evm
 from earmark.mpt import keccak256
 
 CHAIN = "eip155:1337"
@@ -64,7 +64,7 @@ class Block:
 
     def evidence(self, index: int) -> bytes:
         """The evidence of one transaction."""
-        return evidence.encode_evm(self.header, index, self.nodes(index))
+        return encode_evm(self.header, index, self.nodes(index))
 
 
 BEACON = Block(4_000_000, T0 - 12, [])

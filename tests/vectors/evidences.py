@@ -1,48 +1,151 @@
 """evidence.json and beacon.json: what public chains say (§6, §7)."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 import rlp
+import satoshi
 from actors import T0
 
 import chain
 from chain import BEACON, CHAIN, OTHER
-from earmark import beacon, cbor, evidence
+from earmark import beacon, cbor, evidence, ots
 from earmark.evidence import ChainBlock
+from earmark.evidence.bitcoin import MAINNET, REGTEST, encode_ots
+from earmark.evidence.evm import encode_evm
 
 DIGEST = hashlib.sha256(b"earmark vectors: a block").digest()
 MESSAGE = beacon.encode([BEACON.block])
 
 
-def _valid(name: str, block: chain.Block, index: int) -> dict[str, Any]:
-    found = block.block
+def _valid(name: str, kind: str, found: ChainBlock, octets: bytes) -> dict[str, Any]:
     return {
         "name": name,
-        "kind": evidence.EVM,
-        "chain": CHAIN,
+        "kind": kind,
+        "chain": found.chain,
         "digest": DIGEST.hex(),
-        "bytes": block.evidence(index).hex(),
+        "bytes": octets.hex(),
         "block": {"number": found.number, "hash": found.hash.hex(), "time_s": found.time_s},
     }
 
 
-def _refused(name: str, why: str, octets: bytes, chain_id: str = CHAIN, digest: bytes = DIGEST) -> dict[str, Any]:
-    kind = {"kind": evidence.EVM, "chain": chain_id, "digest": digest.hex()}
-    return {"name": name, "error": "ProofError", "why": why, **kind, "bytes": octets.hex()}
+def _in_evm(name: str, block: chain.Block, index: int) -> dict[str, Any]:
+    return _valid(name, evidence.EVM, block.block, block.evidence(index))
+
+
+def _refused(
+    name: str, why: str, octets: bytes, chain_id: str = CHAIN, digest: bytes = DIGEST, kind: str = evidence.EVM
+) -> dict[str, Any]:
+    given = {"kind": kind, "chain": chain_id, "digest": digest.hex()}
+    return {"name": name, "error": "ProofError", "why": why, **given, "bytes": octets.hex()}
 
 
 def evidence_vectors() -> dict[str, Any]:
     """The content of evidence.json."""
-    crowd, single = chain.crowd(DIGEST), chain.anchor(DIGEST)
+    crowd, single, coins = chain.crowd(DIGEST), chain.anchor(DIGEST), satoshi.anchor(DIGEST)
+    calendar = _calendar(coins)
     valid = [
-        _valid("type 2, alone in its block", single, 0),
-        _valid("type 0 among 140, at index 0", crowd, 0),
-        _valid("type 1", crowd, 1),
-        _valid("type 2", crowd, 2),
-        _valid("type 0 at index 139", crowd, 139),
+        _in_evm("type 2, alone in its block", single, 0),
+        _in_evm("type 0 among 140, at index 0", crowd, 0),
+        _in_evm("type 1", crowd, 1),
+        _in_evm("type 2", crowd, 2),
+        _in_evm("type 0 at index 139", crowd, 139),
+        _valid("in a Bitcoin transaction of its own", evidence.OTS, coins.block, coins.evidence(2, DIGEST)),
+        _valid("by a calendar", evidence.OTS, calendar.block, calendar.evidence),
+        _edge("160 operations", [ots.HASH] * 160),
+        _edge("a message of 4,096 bytes", [ots.append(bytes(4064)), ots.HASH]),
     ]
-    return {"valid": valid, "must_reject": [*_wrong_transactions(crowd), *_wrong_forms(crowd, single)]}
+    refused = [*_wrong_transactions(crowd), *_wrong_forms(crowd, single), *_wrong_bitcoin(coins)]
+    unknown = _refused("a kind that is not known", "kind", single.evidence(0), kind="evn")
+    return {"valid": valid, "must_reject": [*refused, unknown]}
+
+
+@dataclass(frozen=True)
+class _Calendar:
+    block: ChainBlock
+    evidence: bytes
+
+
+def _calendar(coins: satoshi.Block) -> _Calendar:
+    """A digest that went into a calendar's tree with others, and its root into a transaction."""
+    ops = [ots.append(b"\x11" * 16), ots.HASH, ots.prepend(b"\x22" * 32), ots.HASH, ots.append(b"\x33" * 12)]
+    total = ots.commit(DIGEST, [*ops, ots.HASH])
+    found = satoshi.anchor(total)
+    branch = found.branch(2, total)
+    whole = ots.Branch((*ops, ots.HASH, *branch.ops), branch.attestation)
+    return _Calendar(found.block, encode_ots(whole, found.header))
+
+
+def _over(ops: list[ots.Op]) -> bytes:
+    """Evidence whose block's Merkle root is what these operations make of the digest, whatever their bounds."""
+    message = DIGEST
+    for tag, argument in ops:
+        message = hashlib.sha256(message).digest() if tag == ots.SHA256 else message + argument
+    return encode_ots(ots.Branch(tuple(ops), ots.bitcoin(800_003)), satoshi.mined(message))
+
+
+def _edge(name: str, ops: list[ots.Op]) -> dict[str, Any]:
+    octets = _over(ops)
+    return _valid(name, evidence.OTS, evidence.check(evidence.OTS, REGTEST, octets, DIGEST), octets)
+
+
+def _wrong_bitcoin(coins: satoshi.Block) -> list[dict[str, Any]]:
+    right, branch, header = coins.evidence(2, DIGEST), coins.branch(2, DIGEST), coins.header
+    path = ots.encode([branch])
+    tries = (header[:76] + nonce.to_bytes(4, "little") for nonce in range(64))
+    idle = next(each for each in tries if satoshi.twice(each)[-1] >> 7)
+    tail = ots.encode([ots.Branch((), branch.attestation)])
+
+    def said(attestation: ots.Attestation) -> bytes:
+        return encode_ots(ots.Branch(branch.ops, attestation), header)
+
+    def by(ops: list[ots.Op]) -> bytes:
+        return encode_ots(ots.Branch(tuple(ops), branch.attestation), header)
+
+    ops = list(branch.ops)
+    rows = [
+        ("bitcoin: another operation left out", "path", by(ops[:-1])),
+        ("bitcoin: an operation more", "path", by([*ops, ots.HASH])),
+        ("bitcoin: siblings on the wrong side", "path", by([(0xF1 if tag == 0xF0 else tag, arg) for tag, arg in ops])),
+        ("bitcoin: SHA-1 on the way", "operation", by([(0x02, b""), *ops])),
+        ("bitcoin: Keccak-256 on the way", "operation", by([(0x67, b""), *ops])),
+        ("bitcoin: an unknown operation", "operation", cbor.encode([b"\x09" + path, header])),
+        ("bitcoin: an empty argument", "form", cbor.encode([b"\xf0\x00" + path, header])),
+        ("bitcoin: a message of 4,097 bytes", "size", _over([ots.append(bytes(4065)), ots.HASH])),
+        ("bitcoin: 161 operations", "size", _over([ots.HASH] * 161)),
+        ("bitcoin: pending at a calendar", "attestation", said(ots.pending("https://calendar.example"))),
+        (
+            "bitcoin: an attestation of another chain",
+            "attestation",
+            said(ots.Attestation(bytes.fromhex("06869a0d73d71b45"), b"\x01")),
+        ),
+        ("bitcoin: a height with bytes left over", "attestation", said(ots.Attestation(ots.BITCOIN, b"\x01\x01"))),
+        ("bitcoin: a height in a longer form", "attestation", said(ots.Attestation(ots.BITCOIN, b"\x81\x00"))),
+        ("bitcoin: a fork", "form", cbor.encode([b"\xff" + tail + path, header])),
+        ("bitcoin: a byte left over in the timestamp", "form", cbor.encode([path + b"\0", header])),
+        ("bitcoin: the timestamp cut short", "form", cbor.encode([path[:-1], header])),
+        ("bitcoin: header of another block", "path", encode_ots(branch, satoshi.BEACON.header)),
+        ("bitcoin: header altered", "path", encode_ots(branch, header[:36] + bytes([header[36] ^ 1]) + header[37:])),
+        ("bitcoin: header of 79 bytes", "header", encode_ots(branch, header[:-1])),
+        ("bitcoin: header of 81 bytes", "header", encode_ots(branch, header + b"\0")),
+        ("bitcoin: header without the work that it states", "work", encode_ots(branch, idle)),
+        ("bitcoin: a target of no size", "work", encode_ots(branch, header[:72] + bytes(4) + header[76:])),
+        ("bitcoin: a target below 0", "work", encode_ots(branch, header[:72] + b"\xff\xff\xff\x20" + header[76:])),
+        ("bitcoin: three items", "form", cbor.encode([path, header, 0])),
+        ("bitcoin: a timestamp of text", "form", cbor.encode(["x", header])),
+        ("bitcoin: a byte left over", "form", right + b"\0"),
+    ]
+    found = [_refused(name, why, octets, REGTEST, kind=evidence.OTS) for name, why, octets in rows]
+    return [
+        *found,
+        _refused("bitcoin: another digest", "path", right, REGTEST, bytes(32), evidence.OTS),
+        _refused("bitcoin: a digest of 31 bytes", "digest", right, REGTEST, DIGEST[:-1], evidence.OTS),
+        _refused("bitcoin: too little work for the main chain", "work", right, MAINNET, kind=evidence.OTS),
+        _refused("bitcoin: a chain that is not known", "chain", right, "bip122:" + "0" * 32, kind=evidence.OTS),
+        _refused("bitcoin: said to be of an EVM chain", "chain", right, CHAIN, kind=evidence.OTS),
+        _refused("bitcoin: said to be of the other kind", "form", right, REGTEST),
+    ]
 
 
 def _wrong_transactions(crowd: chain.Block) -> list[dict[str, Any]]:
@@ -60,7 +163,7 @@ def _wrong_transactions(crowd: chain.Block) -> list[dict[str, Any]]:
 
 def _wrong_forms(crowd: chain.Block, single: chain.Block) -> list[dict[str, Any]]:
     header, nodes = crowd.header, crowd.nodes(2)
-    evm = evidence.encode_evm
+    evm = encode_evm
     longer = rlp.encode([*rlp.decode(header)[:8], b"\0\x3d", *rlp.decode(header)[9:]])
     short = rlp.encode(rlp.decode(header)[:14])
     flipped = [bytes([nodes[-1][0]]) + bytes([nodes[-1][1] ^ 1]) + nodes[-1][2:]]
@@ -103,9 +206,18 @@ def beacon_vectors() -> dict[str, Any]:
             "sources": [[s.chain, s.number, s.hash.hex(), s.time_s] for s in sources],
             "bytes": (message := beacon.encode(sources)).hex(),
             "nonce": beacon.nonce(message).hex(),
-            "evidence": [BEACON.header.hex()] if sources == [BEACON.block] else None,
+            "evidence": [header.hex() for header in headers] if headers else None,
         }
-        for name, sources in (("one source", [BEACON.block]), ("two sources", two), ("four sources", four))
+        for name, sources, headers in (
+            ("one source", [BEACON.block], [BEACON.header]),
+            (
+                "a Bitcoin block and an EVM block",
+                [satoshi.BEACON.block, BEACON.block],
+                [satoshi.BEACON.header, BEACON.header],
+            ),
+            ("two sources", two, []),
+            ("four sources", four, []),
+        )
     ]
     source: list[Any] = [CHAIN, 1, bytes(32), T0]
     rows: list[tuple[str, Any]] = [

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import blocks
+import cosigners
 import evidences
 import proofs
+import stamps
+import standards
 import statements
 
 FOLDER = Path(__file__).resolve().parent
@@ -24,10 +27,15 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "header": blocks.headers,
     "checkpoint": blocks.checkpoints,
     "receipt": blocks.receipts,
+    "cosignature": cosigners.cosignatures,
+    "consistency": cosigners.consistencies,
     "beacon": evidences.beacon_vectors,
     "evidence": evidences.evidence_vectors,
+    "stamp": stamps.vectors,
     "acknowledgement": blocks.acknowledgements,
     "proof": proofs.vectors,
+    "transparent": standards.transparents,
+    "inclusion": standards.inclusions,
 }
 
 

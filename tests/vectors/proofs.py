@@ -1,19 +1,23 @@
 """proof.json: proof files that hold, and those that fail, each with the step of §9 that refuses it."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from actors import CELLAR, GATEWAY, OPERATOR, ORIGIN, STRANGER, T0, TOMATO, operator_says, sign
+import satoshi
+import stamps
+from actors import GATEWAY, NEIGHBOUR, OPERATOR, ORIGIN, STRANGER, TOMATO, sign
+from cosigners import NEIGHBOURS, VKEY, bad_lines, cosigned, false_witnesses
 from evidences import MESSAGE
-from small_log import Log, first_log, pack
+from registries import registries, signers
+from small_log import Log, first_log, flip, pack, rotated_log, single_log, stolen_log
 from statements import says
 
 import chain
 from chain import BEACON, CHAIN, OTHER
-from earmark import beacon, block, cbor, cose, evidence, statement
+from earmark import beacon, block, cbor, cosignature, evidence, statement
 from earmark.evidence import ChainBlock
+from earmark.evidence.bitcoin import MAINNET, REGTEST
 from earmark.proof import MAGIC, Proof
 
 Case = tuple[str, int, bytes]
@@ -27,25 +31,36 @@ def anchored(log: Log, subjects: list[int], **changes: Any) -> tuple[Proof, chai
     return log.proof(subjects, beacons=BEACONS, anchors=anchors, **changes), found
 
 
-def single_log() -> Log:
-    """One node that said one thing, at leaf 2 of 4: the smallest proof."""
-    log = Log()
-    log.enrol(GATEWAY.key, "gateway", ORIGIN)
-    log.enrol(TOMATO.key, "node", "tomato-1")
-    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0, beacon=beacon.nonce(MESSAGE))
-    log.node(TOMATO, "tomato-1", pack("tomato-1", 216), method=0)
-    return log
+def _in_bitcoin(log: Log, subjects: list[int]) -> tuple[Proof, list[ChainBlock]]:
+    """A proof with complete evidence on Bitcoin beside that on an EVM chain, and the blocks."""
+    evm, coins = chain.anchor(log.header().hash), satoshi.anchor(log.header().hash)
+    anchors = (
+        (evidence.EVM, CHAIN, evm.evidence(0)),
+        (evidence.OTS, REGTEST, coins.evidence(2, log.header().hash)),
+    )
+    return log.proof(subjects, beacons=BEACONS, anchors=anchors), [BEACON.block, evm.block, coins.block]
 
 
-def _valid(name: str, proof: Proof, blocks: list[ChainBlock], lower: bool, upper: bool) -> dict[str, Any]:
-    anchors = [evidence.check_evm(where, octets, _hash(proof)) for _, where, octets in proof.anchors]
+def _valid(
+    name: str,
+    proof: Proof,
+    blocks: list[ChainBlock],
+    lower: bool,
+    upper: bool,
+    witnesses: tuple[str, ...] = (),
+    witnessed: tuple[tuple[str, int], ...] = (),
+) -> dict[str, Any]:
+    anchors = [evidence.check(*anchor, _hash(proof)) for anchor in proof.anchors if anchor[0] != evidence.RFC3161]
+    anchors = [found for found in anchors if found in blocks]
     return {
         "name": name,
         "operator": OPERATOR.did,
         "blocks": [[found.chain, found.hash.hex()] for found in blocks],
+        "witnesses": list(witnesses),
+        "witnessed": [list(row) for row in witnessed],
         "subjects": list(proof.subjects),
         "not_before_s": BEACON.block.time_s if lower else None,
-        "not_after_s": anchors[0].time_s if upper else None,
+        "not_after_s": min(found.time_s for found in anchors) if upper else None,
         "bytes": proof.encode().hex(),
     }
 
@@ -59,18 +74,36 @@ def vectors() -> dict[str, Any]:
     log = first_log()
     whole, after = anchored(log, [4, 6])
     both = [BEACON.block, after.block]
+    twice, blocks_of_both = _in_bitcoin(log, [4, 6])
     small, small_after = anchored(single_log(), [2])
+    both_small = [BEACON.block, small_after.block]
     valid = [
         _valid("one node", small, [BEACON.block, small_after.block], True, True),
         _valid("two nodes", whole, both, True, True),
         _valid("two nodes, no block hash given", whole, [], False, False),
         _valid("two nodes, hash of the anchor's block given", whole, [after.block], False, True),
         _valid("two nodes, hash of the beacon's block given", whole, [BEACON.block], True, False),
+        _valid("two nodes, on Bitcoin and an EVM chain", twice, blocks_of_both, True, True),
+        _valid("two nodes, on both, Bitcoin's block hash given", twice, blocks_of_both[2:], False, True),
         _valid("two nodes, without beacon and anchor", log.proof([4, 6]), [], False, False),
         _valid("the operator's own statements", log.proof([1, 8]), [], False, False),
+        _valid(
+            "a name under two keys, the one rotated to the other", rotated_log().proof([2, 3, 5, 6]), [], False, False
+        ),
+        _valid("a rotation itself", rotated_log().proof([4]), [], False, False),
+        _valid(
+            "below the leaf from which on the key was in other hands", stolen_log().proof([2, 5, 6]), [], False, False
+        ),
+        _valid("the word that a key was in other hands", stolen_log().proof([7]), [], False, False),
+        *_in_other_hands(),
+    ]
+    valid += _witnessed(small)
+    valid += [
+        _valid("a time stamp without its certificate, and an anchor", _stamped(small), both_small, True, True),
+        _valid("a time stamp that no reader without its certificate judges", _stamped(small, b"?"), [], False, False),
     ]
     given = [[found.chain, found.hash.hex()] for found in (BEACON.block, small_after.block)]
-    refused = [(row, OPERATOR.did, []) for group in (_files, _registries, _blocks, _trees, _signers) for row in group()]
+    refused = [(row, OPERATOR.did, []) for group in (_files, registries, _blocks, _trees, signers) for row in group()]
     refused += [(row, OPERATOR.did, []) for row in _times(small)]
     refused += [(("another operator's key", 2, small.encode()), STRANGER.did, [])]
     refused += [(("the gateway's key as the operator's", 2, small.encode()), GATEWAY.did, [])]
@@ -80,10 +113,52 @@ def vectors() -> dict[str, Any]:
     ):
         refused.append(((name, 9, small.encode()), OPERATOR.did, blocks))
     rows = [
-        {"name": name, "step": step, "operator": operator, "blocks": blocks, "bytes": octets.hex()}
+        {"name": name, "step": step, "operator": operator, "blocks": blocks, "witnesses": [], "bytes": octets.hex()}
         for (name, step, octets), operator, blocks in refused
     ]
+    rows += [
+        {"name": n, "step": 10, "operator": OPERATOR.did, "blocks": [], "witnesses": [VKEY.encode()], "bytes": o.hex()}
+        for n, o in false_witnesses(small)
+    ]
     return {"valid": valid, "must_reject": rows}
+
+
+def _stamped(proof: Proof, octets: bytes = b"", chain_id: str = "") -> Proof:
+    """The same with a time stamp, a right one unless it is given."""
+    stamp = octets or stamps.Stamp(digest=_hash(proof)).encode()
+    return replace(proof, anchors=(*proof.anchors, (evidence.RFC3161, chain_id or stamps.ROOT.authority.id, stamp)))
+
+
+def _witnessed(proof: Proof) -> list[dict[str, Any]]:
+    own, other = cosigned(proof.checkpoint), cosigned(proof.checkpoint, NEIGHBOUR, NEIGHBOURS.name)
+    both = replace(proof, checkpoint=cosignature.join(proof.checkpoint, [own, other]))
+    one = replace(proof, checkpoint=cosignature.join(proof.checkpoint, [other]))
+    forged = replace(own, signature=other.signature)
+    unknown = replace(proof, checkpoint=cosignature.join(proof.checkpoint, [forged, other]))
+    told = (NEIGHBOURS.name, other.time_s), (VKEY.name, own.time_s)
+    return [
+        _valid("two witnesses", both, [], False, False, (NEIGHBOURS.encode(), VKEY.encode()), told),
+        _valid("two witnesses, one of them the verifier's", both, [], False, False, (VKEY.encode(),), told[1:]),
+        _valid("a witness that the verifier does not know", one, [], False, False),
+        _valid("a witness that did not cosign", one, [], False, False, (VKEY.encode(),)),
+        _valid("a forged cosignature of an unknown one", unknown, [], False, False, (NEIGHBOURS.encode(),), told[:1]),
+    ]
+
+
+def _in_other_hands() -> list[dict[str, Any]]:
+    """What the bounds of `since` let stand."""
+
+    def proof(*since: int, subjects: list[int]) -> Proof:
+        log = single_log()
+        for leaf in since:
+            log.operator({0: "revocation", 1: TOMATO.key, 2: "stolen", 3: leaf})
+        return log.proof(subjects)
+
+    return [
+        _valid("in other hands from the revocation's own leaf on", proof(4, subjects=[2, 3]), [], False, False),
+        _valid("in other hands earlier than it was said first", proof(4, 3, subjects=[2]), [], False, False),
+        _valid("in other hands from the first leaf on, nothing of it shown", proof(2, subjects=[4]), [], False, False),
+    ]
 
 
 def _wrap(body: bytes, magic: str = MAGIC) -> bytes:
@@ -134,73 +209,12 @@ def _files() -> list[Case]:
         ("last byte missing", 1, whole[:-1]),
         ("a byte left over", 1, whole + b"\0"),
         ("a byte left over in the body", 1, _wrap(cbor.encode(body) + b"\0")),
-        ("a bit of the digest flipped", 1, _flip(whole, 20)),
-        ("a bit of the body flipped", 1, _flip(whole, len(whole) - 1)),
-        ("another version", 1, _wrap(cbor.encode(body), "earmark-proof-2")),
+        ("a bit of the digest flipped", 1, flip(whole, 20)),
+        ("a bit of the body flipped", 1, flip(whole, len(whole) - 1)),
+        ("the version before", 1, _wrap(cbor.encode(body), "earmark-proof-1")),
+        ("another version", 1, _wrap(cbor.encode(body), "earmark-proof-3")),
         ("a statement in the file's place", 1, rows[2][1]),
         *found,
-    ]
-
-
-def _flip(octets: bytes, at: int) -> bytes:
-    return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
-
-
-def _registries() -> list[Case]:
-    log = first_log()
-    unsigned = first_log()
-    unsigned.statements[8] = _flip(unsigned.statements[8], len(unsigned.statements[8]) - 1)
-    garbled = first_log()
-    garbled.statements[4] = garbled.statements[4][:-1]
-    boot = {0: "boot", 1: "power-on", 2: "esp32", 3: []}
-
-    def ending(*more: Callable[[Log], Any]) -> bytes:
-        changed = single_log()
-        for step in more:
-            step(changed)
-        return changed.proof([2]).encode()
-
-    def talk(changed: Log, **said: Any) -> None:
-        last = hashlib.sha256(changed.statements[1]).digest()
-        usual = operator_says(3, last, {})
-        changed.registry.append(changed.add(sign(OPERATOR, {**usual, **said})))
-
-    foreign, late = Log(), Log()
-    foreign.enrol(TOMATO.key, "node", "tomato-1")
-    late.node(TOMATO, "tomato-1", pack("tomato-1", 1), method=0)
-    late.enrol(GATEWAY.key, "gateway", ORIGIN)
-    return [
-        ("statement 0 left out", 2, log.proof([4], without=[0]).encode()),
-        ("a hole in the operator's chain", 2, log.proof([4], without=[1]).encode()),
-        ("a statement that is nobody's subject", 2, log.proof([4], also=[7]).encode()),
-        ("a signature of the operator's that is none", 2, unsigned.proof([4]).encode()),
-        ("a statement that is none", 2, garbled.proof([4]).encode()),
-        ("a log that begins with a node", 2, foreign.proof([0]).encode()),
-        ("a log that begins with a reading", 2, late.proof([0]).encode()),
-        ("a name enrolled twice", 2, ending(lambda to: to.enrol(CELLAR.key, "node", "tomato-1"))),
-        ("a key enrolled twice", 2, ending(lambda to: to.enrol(TOMATO.key, "node", "tomato-2"))),
-        ("the operator enrolled", 2, ending(lambda to: to.enrol(OPERATOR.key, "node", "operator"))),
-        ("the gateway enrolled as a node", 2, ending(lambda to: to.enrol(GATEWAY.key, "node", "gateway"))),
-        (
-            "a second gateway",
-            2,
-            ending(lambda to: to.enrol(CELLAR.key, "gateway", statement.origin("hillside", CELLAR.key))),
-        ),
-        ("a stranger revoked", 2, ending(lambda to: to.operator({0: "revocation", 1: STRANGER.key, 2: "x"}))),
-        ("the gateway revoked", 2, ending(lambda to: to.operator({0: "revocation", 1: GATEWAY.key, 2: "x"}))),
-        ("a node revoked twice", 2, ending(*[lambda to: to.operator({0: "revocation", 1: TOMATO.key, 2: "x"})] * 2)),
-        ("the operator's boot", 2, ending(lambda to: talk(to, payload=boot, boot_count=1, software="1"))),
-        (
-            "the operator's readings",
-            2,
-            ending(lambda to: talk(to, payload=[{-2: "registry/", -3: T0, 2: 1}], boot_count=1, method=0)),
-        ),
-        ("seq that skips", 2, ending(lambda to: talk(to, seq=4, payload={0: "revocation", 1: TOMATO.key, 2: "x"}))),
-        (
-            "prev of another statement",
-            2,
-            ending(lambda to: talk(to, prev=bytes(32), payload={0: "revocation", 1: TOMATO.key, 2: "x"})),
-        ),
     ]
 
 
@@ -228,6 +242,7 @@ def _blocks() -> list[Case]:
         ("checkpoint of a size with a leading zero", 3, checkpoint(text.replace(b"\n4\n", b"\n04\n"))),
         ("checkpoint of no size", 3, checkpoint(text.replace(b"\n4\n", b"\n\n"))),
         ("checkpoint with a second signature line", 3, checkpoint(text + text.split(b"\n\n")[1])),
+        *((name, 3, checkpoint(octets)) for name, octets in bad_lines(text).items()),
         ("checkpoint without a last line end", 3, checkpoint(text[:-1])),
         ("checkpoint with CRLF", 3, checkpoint(text.replace(b"\n", b"\r\n"))),
         ("checkpoint with base64 that is not canonical", 3, checkpoint(text.replace(b"=\n", b"\n", 1))),
@@ -263,7 +278,7 @@ def _trees() -> list[Case]:
     return [
         ("a hash missing", 5, replace(proof, rest=()).encode()),
         ("a hash left over", 5, replace(proof, rest=(*proof.rest, bytes(32))).encode()),
-        ("a hash altered", 5, replace(proof, rest=(_flip(proof.rest[0], 0),)).encode()),
+        ("a hash altered", 5, replace(proof, rest=(flip(proof.rest[0], 0),)).encode()),
         ("a statement at its neighbour's index", 5, moved.encode()),
         ("a statement beyond the tree", 5, far.encode()),
         (
@@ -286,64 +301,12 @@ def _with_revocation(log: Log) -> bytes:
     ).encode()
 
 
-def _signers() -> list[Case]:
-    def log(*before: Callable[[Log], Any]) -> Log:
-        begun = Log()
-        begun.enrol(GATEWAY.key, "gateway", ORIGIN)
-        for step in before:
-            step(begun)
-        return begun
-
-    def ending(name: str, begun: Log) -> Case:
-        return name, 6, begun.proof([len(begun.statements) - 1]).encode()
-
-    def tomato(to: Log) -> int:
-        return to.enrol(TOMATO.key, "node", "tomato-1")
-
-    def reads(to: Log, signer: cose.Signer = TOMATO, name: str = "tomato-1") -> int:
-        return to.node(signer, name, pack(name, 215), method=0)
-
-    def revoked(to: Log) -> int:
-        return to.operator({0: "revocation", 1: TOMATO.key, 2: "stolen"})
-
-    later = log(reads, tomato)
-    enrols = {0: "enrolment", 1: CELLAR.key, 2: "node", 3: "cellar-2"}
-    alike = {**operator_says(1, bytes(32), enrols), "sub": "tomato-1"}
-    by_operator = log(lambda to: reads(to, OPERATOR, "operator"))
-    twice = log(tomato, reads)
-    twice.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=1, prev=bytes(32), method=0)))
-    forked = log(tomato, reads)
-    forked.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=2, prev=b"\x77" * 32, method=0)))
-    anew = log(tomato)
-    anew.add(sign(TOMATO, says(pack("tomato-1", 215), sub="tomato-1", seq=7, prev=bytes(32), method=0)))
-    return [
-        ("a statement that does not follow the one before", 6, forked.proof([2, 3]).encode()),
-        ending("a later statement with the zero prev", anew),
-        ("two statements with one seq", 6, twice.proof([2, 3]).encode()),
-        ("one statement at two leaves", 6, _logged_twice(log(tomato, reads)).encode()),
-        ending("a signer that nobody enrolled", log(tomato, lambda to: reads(to, STRANGER))),
-        ending("the gateway as a node", log(tomato, lambda to: reads(to, GATEWAY, "hillside"))),
-        ("a signer enrolled later", 6, later.proof([1]).encode()),
-        ending("a signer revoked before", log(tomato, revoked, reads)),
-        ending("a node under another's name", log(tomato, lambda to: reads(to, TOMATO, "cellar-2"))),
-        ending("a node that enrols", log(tomato, lambda to: to.add(sign(TOMATO, alike)))),
-        ending("the operator's readings on a chain of its own", by_operator),
-        ending(
-            "a signature that is none",
-            log(tomato, reads, lambda to: to.add(_flip(to.statements[2], len(to.statements[2]) - 1))),
-        ),
-    ]
-
-
-def _logged_twice(log: Log) -> Proof:
-    log.add(log.statements[2])
-    return log.proof([2, 3])
-
-
 def _times(proof: Proof) -> list[Case]:
     foreign = chain.anchor(bytes(32))
     other = beacon.encode([foreign.block])
     (kind, where, octets), header = proof.anchors[0], BEACON.header
+    digest = _hash(proof)
+    bitcoin = satoshi.anchor(digest).evidence(2, digest)
 
     def beacons(*rows: Any) -> bytes:
         return replace(proof, beacons=rows).encode()
@@ -356,10 +319,26 @@ def _times(proof: Proof) -> list[Case]:
         ("a beacon's header missing", 7, beacons((MESSAGE, ()))),
         ("a beacon's header twice", 7, beacons((MESSAGE, (header, header)))),
         ("a beacon's header of another block", 7, beacons((MESSAGE, (foreign.header,)))),
-        ("a beacon's header altered", 7, beacons((MESSAGE, (_flip(header, 40),)))),
+        ("a beacon's header altered", 7, beacons((MESSAGE, (flip(header, 40),)))),
+        ("a time stamp on a chain", 8, _stamped(proof, chain_id=where).encode()),
+        ("a time stamp under an id that is too short", 8, _stamped(proof, chain_id="tsa:" + "0" * 31).encode()),
+        ("a time stamp under an id in capitals", 8, _stamped(proof, chain_id="tsa:" + "A" * 32).encode()),
+        ("a time stamp of no bytes", 8, anchors((evidence.RFC3161, stamps.ROOT.authority.id, b""))),
         ("anchor evidence of another block", 8, anchors((kind, where, foreign.evidence(0)))),
         ("anchor evidence on another chain", 8, anchors((kind, OTHER, octets))),
-        ("anchor evidence of unknown kind", 8, anchors(("ots", where, octets))),
+        ("anchor evidence of unknown kind", 8, anchors(("otc", where, octets))),
+        ("anchor evidence of another kind than it says", 8, anchors((evidence.OTS, where, octets))),
+        (
+            "Bitcoin evidence of another block",
+            8,
+            anchors((evidence.OTS, REGTEST, satoshi.anchor(bytes(32)).evidence(2, bytes(32)))),
+        ),
+        ("Bitcoin evidence said to be of the main chain", 8, anchors((evidence.OTS, MAINNET, bitcoin))),
+        (
+            "Bitcoin evidence whose header has no work",
+            8,
+            anchors((evidence.OTS, REGTEST, flip(bitcoin, len(bitcoin) - 1))),
+        ),
         ("anchor evidence cut short", 8, anchors((kind, where, octets[:-1]))),
         ("anchor evidence empty", 8, anchors((kind, where, b""))),
     ]

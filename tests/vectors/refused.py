@@ -322,6 +322,7 @@ def _operator_bodies() -> list[Case]:
     node = {0: "enrolment", 1: CELLAR.key, 2: "node", 3: "cellar-2"}
     gateway = {0: "enrolment", 1: GATEWAY.key, 2: "gateway", 3: ORIGIN}
     revocation = {0: "revocation", 1: CELLAR.key, 2: "stolen"}
+    rotation = {0: "rotation", 1: TOMATO.key, 2: CELLAR.key, 3: "a new board"}
     off_curve = b"\x02" + bytes(31)
     cases: list[tuple[str, str, Any, Any]] = [
         ("enrolment with a boot count", "forbidden claim", {**claims, 267: 1}, node),
@@ -349,7 +350,22 @@ def _operator_bodies() -> list[Case]:
         ("revocation of a key of 33 bytes", "key", claims, {**revocation, 1: bytes(33)}),
         ("revocation without a word", "text length", claims, {**revocation, 2: ""}),
         ("revocation with 201 bytes of reason", "text length", claims, {**revocation, 2: "x" * 201}),
-        ("revocation with a further label", "unknown label", claims, {**revocation, 3: "x"}),
+        ("revocation with a since of text", "type", claims, {**revocation, 3: "x"}),
+        ("revocation with a since below 0", "bounds", claims, {**revocation, 3: -1}),
+        ("revocation with a since of 2^53", "bounds", claims, {**revocation, 3: 1 << 53}),
+        ("revocation with a since that is true", "type", claims, {**revocation, 3: True}),
+        ("revocation with a further label", "unknown label", claims, {**revocation, 4: 1}),
+        ("revocation with a since and a further label", "unknown label", claims, {**revocation, 3: 1, 4: 1}),
+        ("rotation with a boot count", "forbidden claim", {**claims, 267: 1}, rotation),
+        ("rotation of a key of 31 bytes", "key", claims, {**rotation, 1: TOMATO.key[:31]}),
+        ("rotation to a key of 33 bytes", "key", claims, {**rotation, 2: CELLAR.key + b"\0"}),
+        ("rotation to a key off the curve", "key", claims, {**rotation, 2: off_curve}),
+        ("rotation to a key of small order", "key", claims, {**rotation, 2: b"\1" + bytes(31)}),
+        ("rotation to a did", "key", claims, {**rotation, 2: CELLAR.did}),
+        ("rotation without a new key", "missing label", claims, without(rotation, 2)),
+        ("rotation without a word", "text length", claims, {**rotation, 3: ""}),
+        ("rotation with 201 bytes of reason", "text length", claims, {**rotation, 3: "x" * 201}),
+        ("rotation with a since", "unknown label", claims, {**rotation, 4: 1}),
     ]
     return [(name, why, make(fields, header, body, OPERATOR)) for name, why, fields, body in cases]
 

@@ -88,6 +88,16 @@ class Log:
         )
 
 
+def single_log() -> Log:
+    """One node that said one thing, at leaf 2 of 4: the smallest proof."""
+    log = Log()
+    log.enrol(GATEWAY.key, "gateway", ORIGIN)
+    log.enrol(TOMATO.key, "node", "tomato-1")
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0, beacon=beacon.nonce(MESSAGE))
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 216), method=0)
+    return log
+
+
 def first_log() -> Log:
     """Two nodes, their boots and readings, and the revocation of the second; subjects are leaves 4 and 6."""
     nonce = beacon.nonce(MESSAGE)
@@ -105,6 +115,31 @@ def first_log() -> Log:
     return log
 
 
+def rotated_log() -> Log:
+    """tomato-1 under two keys: the first at leaves 2 and 3, rotated at leaf 4, the second at leaves 5 and 6."""
+    log = Log()
+    log.enrol(GATEWAY.key, "gateway", ORIGIN)
+    log.enrol(TOMATO.key, "node", "tomato-1")
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0)
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 216), method=0)
+    log.operator({0: "rotation", 1: TOMATO.key, 2: CELLAR.key, 3: "a new board"})
+    log.node(CELLAR, "tomato-1", pack("tomato-1", 217), method=0)
+    log.node(CELLAR, "tomato-1", pack("tomato-1", 218), method=0)
+    return log
+
+
+def stolen_log() -> Log:
+    """The same, and at leaf 7 the word that the first key was in other hands from leaf 3 on."""
+    log = rotated_log()
+    log.operator({0: "revocation", 1: TOMATO.key, 2: "the old board was stolen", 3: 3})
+    return log
+
+
 def pack(name: str, tenths: int) -> list[dict[int, Any]]:
     """One temperature."""
     return [{-2: f"{name}/", -3: T0, 0: "air", 1: "Cel", 2: Decimal(tenths).scaleb(-1)}]
+
+
+def flip(octets: bytes, at: int) -> bytes:
+    """The same bytes with one bit flipped."""
+    return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]

@@ -93,6 +93,8 @@ def _bodies() -> list[dict[str, Any]]:
     gap = {0: "gap", 1: 3, 2: 40, 3: "the flash was full"}
     bare = {0: "boot", 1: "x", 2: "y", 3: []}
     revoked = {0: "revocation", 1: CELLAR.key, 2: "the board was stolen"}
+    stolen = {**revoked, 3: 17}
+    rotated = {0: "rotation", 1: TOMATO.key, 2: CELLAR.key, 3: "a new board"}
     node = CELLAR.key, "node", "cellar-2"
     return [
         case("boot", TOMATO, says(boot, seq=1, prev=NO_ENTRY, software="0.1.0")),
@@ -101,6 +103,11 @@ def _bodies() -> list[dict[str, Any]]:
         case("enrolment of the gateway", OPERATOR, enrolment(1, NO_ENTRY, GATEWAY.key, "gateway", ORIGIN)),
         case("enrolment of a node", OPERATOR, enrolment(2, PREV, *node)),
         case("revocation", OPERATOR, operator_says(3, PREV, revoked)),
+        case("revocation of a key that was in other hands", OPERATOR, operator_says(3, PREV, stolen)),
+        case(
+            "revocation, in other hands from the last leaf on", OPERATOR, operator_says(3, PREV, {**stolen, 3: MAX_SEQ})
+        ),
+        case("rotation", OPERATOR, operator_says(3, PREV, rotated)),
     ]
 
 

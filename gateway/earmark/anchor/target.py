@@ -9,15 +9,29 @@ The life of an anchor, the same for every target, and safe to stop at any point:
     final      `poll` gave the evidence, which the caller stores for good
 
 After a restart the caller polls every payload that it stored and acts on the answer; it never signs
-a second payload for a digest whose first one is not "void".
+a second payload for a digest whose first one is not "void", but by `replace`, whose payload holds the
+first one too, so that both are looked for and at most one of them is ever mined.
 """
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from earmark.errors import AnchorError
 from earmark.evidence import ChainBlock
 
 State = Literal["unknown", "pending", "mined", "final", "void"]
+
+
+class Deferred(AnchorError):
+    """Fees above the cap, or a month's budget used up: nothing is signed, and it is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A payload, and the most that it can cost, in the chain's smallest unit (wei, satoshi); 0 where it is free."""
+
+    payload: bytes
+    cost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,9 @@ class Progress:
     it, or what displaced it is not final yet: wait), "mined" (in `block`, not yet final), "final", or
     "void" (something else final took its place, it can never be mined: sign anew).
     `reference` is the transaction hash as the target's users write it.  From "mined" on `block` and
-    `evidence` are given, and `confirmations` counts the block itself as 1.
+    `evidence` are given, `confirmations` counts the block itself as 1, and `cost` is what was paid.
+    `reason` says in words what it waits for, where the target knows.  `payload` is what to keep in place of the one
+    that was asked about, where the target learned something that it needs later: a calendar's answer.
     """
 
     state: State
@@ -36,6 +52,24 @@ class Progress:
     block: ChainBlock | None = None
     confirmations: int = 0
     evidence: bytes | None = None
+    cost: int = 0
+    reason: str = ""
+    payload: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where digests go: what it is called in settings, rows and metrics (unique in a farm), the kind of its evidence
+    ("evm", "ots", "rfc3161"), the chain that this leads to (a CAIP-2 id, or an authority's), how many anchors may be
+    under way together (1 where a key pays, whose payments follow one another), and whether `head` has blocks for
+    beacons.
+    """
+
+    name: str
+    kind: str
+    chain: str
+    at_once: int = 1
+    has_head: bool = True
 
 
 class Target(Protocol):
@@ -46,19 +80,14 @@ class Target(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """The CAIP-2 id of a chain, such as "eip155:1"."""
+    def place(self) -> Place:
+        """Where it is."""
 
-    @property
-    def kind(self) -> str:
-        """The kind of the evidence, as in proof files: "evm"."""
+    def sign(self, digest: bytes, most: int) -> Signed:
+        """Build and sign a payload that carries `digest` (32 bytes) and costs at most `most`.
 
-    def sign(self, digest: bytes) -> bytes:
-        """Build and sign a payload that carries `digest` (32 bytes).
-
-        Nothing is on the wire.  The caller has the payload on disk before it calls `send`, and keeps
-        one payload in flight for a key: the next `sign` is due when this one is final or void.
-        Defers (`AnchorError`) while fees are above the cap.
+        Nothing is on the wire.  The caller has the payload on disk before it calls `send`.
+        `Deferred` while fees are above the cap, or `most` is less than it may cost.
         """
 
     def send(self, payload: bytes) -> bytes:
@@ -68,18 +97,22 @@ class Target(Protocol):
         A chain returns the same bytes; a calendar adds the answer that it must later be asked with.
         """
 
-    def replace(self, payload: bytes) -> bytes:
-        """Sign a payload for the same digest that competes with a stuck one: at most one of them is mined.
+    def replace(self, payload: bytes, most: int) -> Signed:
+        """Return a stuck payload with a further transaction for the same digest that pays more than those in it.
 
-        The caller stores it before sending, keeps and polls both, and sends only the newest again.
-        Defers (`AnchorError`) when the higher fee would pass the cap.
+        At most one of them can be mined.  The caller stores it before sending; `send` sends only the newest, `poll`
+        looks for all.  `Deferred` as in `sign`, `most` being for this one whole.  Calendars are given the digest again;
+        other free targets give it back as it is.
         """
 
     def poll(self, payload: bytes) -> Progress:
-        """Look up how far a stored payload has come."""
+        """Look up how far a stored payload has come; the caller stores the answer's payload, where it has one."""
 
     def head(self) -> tuple[ChainBlock, bytes]:
-        """Return the newest block and its header, the public beacon.
+        """Return a new block that will stay, and its header: the public beacon.
 
-        The header's bytes are the beacon's evidence: docs/protocol.md §6.
+        The header's bytes are the beacon's evidence: docs/protocol.md §6.  Not asked where `place.has_head` is false.
         """
+
+    def anchors_left(self) -> int | None:
+        """Return how many more anchors its funds are good for at today's fees; None where it costs nothing."""

@@ -11,7 +11,7 @@ from hashlib import sha256
 from earmark import merkle
 from earmark.audit.blocks import Beacons, Blocks
 from earmark.audit.finding import MOST_CONTRADICTIONS, Audit, Contradiction, Enough
-from earmark.audit.rest import check_anchors, check_quarantine
+from earmark.audit.rest import check_anchors, check_cosignatures, check_quarantine
 from earmark.audit.sequence import Sequence
 from earmark.audit.stretch import Place, Run, Stretch, SurveyAll, by_all_cores, kind_of, span_of, survey
 from earmark.audit.tiles import Tiles
@@ -60,6 +60,7 @@ def check_log(
             audit.note("leaf 0", "is missing: a log begins with the gateway's enrolment, and nothing is here")
         walk.finish()
         check_anchors(store, audit)
+        check_cosignatures(store, audit)
         check_quarantine(store, audit)
     except Enough:
         pass
@@ -204,6 +205,9 @@ class _Walk:
                 self._audit.note(f"runs of {sub}", f"{did(key)} {counted}")
         self._audit.nodes = len(self._registry.nodes())
         self._audit.origin = self._registry.origin
+        for key, since in self._registry.in_other_hands().items():
+            stolen = [chain for (signer, _), chain in self._stored.items() if signer == key]
+            self._audit.not_counting += sum(self._store.count_from(chain.id, since) for chain in stolen)
         for sequence in self._chains.values():
             missing, explained = sequence.missing()
             self._audit.missing += missing

@@ -22,7 +22,8 @@ class Contradiction:
 class Audit:
     """What a check of the whole log found.
 
-    `sealed` leaves are under the newest block that holds; `kinds` counts statements by method or kind; `missing` are
+    `sealed` leaves are under the newest block that holds; `kinds` counts statements by method or kind, and
+    `not_counting` those that were signed in other hands (§4.1); `missing` are
     the `seq` that nodes used and the log has not, `explained` those of them that a `gap` statement explains;
     `anchored` maps a chain to the size of the tree that is final there; `is_cut` says that more contradictions were
     found than are collected.
@@ -34,6 +35,7 @@ class Audit:
     nodes: int = 0
     origin: str = ""
     kinds: Counter[str] = field(default_factory=Counter)
+    not_counting: int = 0
     missing: int = 0
     explained: int = 0
     quarantined: int = 0

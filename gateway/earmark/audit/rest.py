@@ -1,15 +1,17 @@
-"""What stands beside the log in its store: anchors and quarantine."""
+"""What stands beside the log in its store: anchors, cosignatures and quarantine."""
 
+import struct
 from hashlib import sha256
 
+from earmark import evidence
 from earmark.audit.finding import Audit
+from earmark.cosignature import decode_cosignature
 from earmark.errors import EarmarkError, FutureTime, MissingPredecessor, ProofError, UnknownNode
-from earmark.evidence import EVM, check_evm
 from earmark.statement import decode
 from earmark.store import AnchorRow, Quarantined, Store
 
 _HELD = tuple(error.__name__ for error in (UnknownNode, FutureTime, MissingPredecessor))
-_STATES = ("planned", "signed", "broadcast", "mined", "final", "failed")
+_STATES = ("planned", "signed", "broadcast", "mined", "final")
 
 
 def check_anchors(store: Store, audit: Audit) -> None:
@@ -21,7 +23,7 @@ def check_anchors(store: Store, audit: Audit) -> None:
         elif row.state == "final":
             block = store.block(row.height)
             covered = block.size if block else 0
-            audit.anchored[row.target] = max(covered, audit.anchored.get(row.target, 0))
+            audit.anchored[row.chain] = max(covered, audit.anchored.get(row.chain, 0))
 
 
 def _anchor_fault(store: Store, row: AnchorRow) -> str:
@@ -34,10 +36,8 @@ def _anchor_fault(store: Store, row: AnchorRow) -> str:
         return f"its state is {row.state!r}, which is none"
     if not row.evidence:
         return "it is called final, and has no evidence" if row.state == "final" else ""
-    if row.kind != EVM:
-        return f"its evidence is of kind {row.kind!r}, which this version cannot check"
     try:
-        check_evm(row.target, row.evidence, row.block_hash)
+        evidence.read(row.kind, row.chain, row.evidence, row.block_hash)
     except ProofError as error:
         return f"its evidence does not check: {error}"
     return ""
@@ -75,3 +75,18 @@ def _quarantine_fault(store: Store, row: Quarantined) -> str:
     chain = store.chain(row.key, row.sub)
     found = store.find(chain.id, row.seq) if chain else None
     return "it is held, and in the log as well" if row.held and found and found[1] == row.raw else ""
+
+
+def check_cosignatures(store: Store, audit: Audit) -> None:
+    """Check that every cosignature is of a block and of the form; whether its witness made it, its key would show."""
+    newest = store.newest_block()
+    for height, cosignature in store.all_cosignatures():
+        where = f"cosignature of block {height} by {cosignature.name}"
+        if newest is None or not 0 <= height <= newest.height:
+            audit.note(where, "there is no such block")
+            continue
+        try:
+            if decode_cosignature(cosignature.encode().removesuffix("\n")) != cosignature:
+                audit.note(where, "is not what its line says")
+        except (EarmarkError, struct.error) as error:
+            audit.note(where, str(error))

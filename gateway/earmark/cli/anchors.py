@@ -2,19 +2,23 @@
 
 import argparse
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN
-from earmark.anchoring import is_overdue, plan
+from earmark.anchor.target import Place
+from earmark.anchoring import MONTH_MS, is_overdue, plan
 from earmark.block import decode_header
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.screen import Screen
 from earmark.cli.words import count, span, utc
-from earmark.config import DEVELOPMENT, AnchorSettings, Farm
+from earmark.config import Farm
 from earmark.errors import ConfigError, EarmarkError
-from earmark.evidence import EVM, check_evm
 from earmark.export import iso, iso_ms
 from earmark.process import clock_ms
+from earmark.prover import reached
+from earmark.public import UNITS, place_of
+from earmark.settings import AnchorSettings
 from earmark.store import FINAL, AnchorRow, SealedBlock, Store
 from earmark.store.sqlite import SqliteStore
 
@@ -24,7 +28,6 @@ NEXT = {
     "broadcast": "sent, waiting for a block",
     "mined": "in a block, waiting until that is final",
     "final": "final",
-    "failed": "given up",
 }
 
 
@@ -40,28 +43,26 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """One target: its newest row, its newest final row, and its settings where it has any still."""
+    """One target: its newest row, those under way, its final rows from the newest, and its settings if it has any."""
 
     target: str
     settings: AnchorSettings | None
     newest: AnchorRow | None
-    final: AnchorRow | None
+    under_way: tuple[AnchorRow, ...]
+    final: tuple[AnchorRow, ...]
 
 
 def _targets(farm: Farm, store: Store) -> list[_State]:
-    settings = {_chain(anchor): anchor for anchor in farm.config.anchor}
+    settings = {place_of(farm.folder, anchor).name: anchor for anchor in farm.config.anchor}
     rows: dict[str, list[AnchorRow]] = {name: [] for name in settings}
     for row in store.anchor_rows():
         rows.setdefault(row.target, []).append(row)
     states = []
     for name, those in rows.items():
-        final = [row for row in those if row.state == "final"]
-        states.append(_State(name, settings.get(name), those[-1] if those else None, final[-1] if final else None))
+        final = tuple(row for row in reversed(those) if row.state == FINAL)
+        left = tuple(row for row in those if row.state != FINAL)
+        states.append(_State(name, settings.get(name), those[-1] if those else None, left, final))
     return states
-
-
-def _chain(settings: AnchorSettings) -> str:
-    return DEVELOPMENT_CHAIN if settings.chain == DEVELOPMENT else settings.chain
 
 
 def _status(farm: Farm, screen: Screen) -> int:
@@ -95,7 +96,7 @@ def _sealed(newest: SealedBlock | None) -> str:
 
 
 def _describe(state: _State, store: Store, now_ms: int) -> dict[str, Any]:
-    settings, row = state.settings, state.newest
+    settings, row = state.settings, state.under_way[0] if state.under_way else state.newest
     if row is None:
         current = None
     else:
@@ -112,30 +113,44 @@ def _describe(state: _State, store: Store, now_ms: int) -> dict[str, Any]:
             "overdue": overdue,
         }
     return {
-        "chain": state.target,
+        "target": state.target,
+        "chain": row.chain if row else None,
         "development": state.target == DEVELOPMENT_CHAIN,
+        "under_way": len(state.under_way),
         "configured": settings is not None,
         "overdue_s": settings.overdue_s if settings else None,
         "current": current,
-        "anchored": _anchored(state.final, store) if state.final else None,
+        "anchored": next(filter(None, (_anchored(final, store) for final in state.final)), None),
+        "spent": _spent(state, row, store, now_ms) if row else None,
     }
 
 
-def _anchored(row: AnchorRow, store: Store) -> dict[str, Any]:
+def _spent(state: _State, row: AnchorRow, store: Store, now_ms: int) -> dict[str, Any]:
+    """Return what thirty days cost, with what may yet be paid, in the chain's coin."""
+    coin = UNITS.get(row.kind, 1)
+    budget = state.settings.month_budget if state.settings else 0.0
+    spent = Decimal(store.anchor_cost(state.target, now_ms - MONTH_MS, besides=-1)) / coin
+    return {"coins": spent, "budget": Decimal(str(budget)) if budget else None}
+
+
+def _anchored(row: AnchorRow, store: Store) -> dict[str, Any] | None:
+    chain_block = reached(row)
+    if chain_block is None:
+        return None
     block = store.block(row.height)
     size = decode_header(block.header).size if block else 0
     found: dict[str, Any] = {"block": row.height, "leaves": size, "reference": row.reference or None}
-    if row.kind == EVM:
-        chain_block = check_evm(row.target, row.evidence, row.block_hash)
-        found |= {"chain_block": chain_block.number, "chain_block_hash": "0x" + chain_block.hash.hex()}
-        found |= {"chain_block_time": iso(chain_block.time_s), "chain_block_time_s": chain_block.time_s}
+    found |= {"chain_block": chain_block.number, "chain_block_hash": "0x" + chain_block.hash.hex()}
+    found["authority"] = chain_block.chain if chain_block.is_stamp else None
+    found |= {"chain_block_time": iso(chain_block.time_s), "chain_block_time_s": chain_block.time_s}
     return found
 
 
 def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
     worth = " (development chain: worth nothing)" if target["development"] else ""
     left = "" if target["configured"] else " (no longer in earmark.toml)"
-    screen.heading(f"{target['chain']}{worth}{left}")
+    chain = f" on {target['chain']}" if target["chain"] not in (None, target["target"]) else ""
+    screen.heading(f"{target['target']}{chain}{worth}{left}")
     anchored, current = target["anchored"], target["current"]
     if anchored is None:
         screen.say("nothing is anchored for good yet", indent=2)
@@ -144,9 +159,15 @@ def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
             f"anchored for good: {count(anchored['leaves'], 'leaf', 'leaves')}, up to block {anchored['block']}",
             indent=2,
         )
-        if "chain_block" in anchored:
-            screen.say(f"in its block {anchored['chain_block']} of {utc(anchored['chain_block_time_s'])}", indent=2)
+        when = utc(anchored["chain_block_time_s"])
+        if anchored["authority"]:
+            screen.say(f"stamped before {when}, by the authority", indent=2)
+            screen.copyable(anchored["authority"], indent=4)
+        else:
+            screen.say(f"in its block {anchored['chain_block']} of {when}", indent=2)
             screen.copyable(anchored["chain_block_hash"], indent=4)
+    if target["under_way"] > 1:
+        screen.say(f"{target['under_way']} blocks are under way; the oldest first:", indent=2)
     if current and current["state"] != "final":
         since = span(max(0, now_ms - current["since_ms"]) / 1000)
         state = current["state"]
@@ -155,6 +176,10 @@ def _tell(target: dict[str, Any], now_ms: int, screen: Screen) -> None:
             screen.say(f"waits because: {current['reason']}", indent=4)
         if current["overdue"]:
             screen.say(f"OVERDUE: not final after {span(target['overdue_s'])}", indent=4, style="yellow")
+    if target["spent"] and (target["spent"]["coins"] or target["spent"]["budget"]):
+        spent, budget = target["spent"]["coins"], target["spent"]["budget"]
+        bound = f", of at most {budget}" if budget else ""
+        screen.say(f"thirty days cost {spent:.8f} of the chain's coin{bound}", indent=2)
 
 
 def _now(farm: Farm, screen: Screen) -> int:
@@ -168,12 +193,13 @@ def _now(farm: Farm, screen: Screen) -> int:
                 "no block is sealed yet: start the gateway with `earmark run`, it seals one within seconds"
             )
         now_ms = clock_ms()
-        planned = [(_chain(anchor), plan(store, _chain(anchor), EVM, now_ms)) for anchor in farm.config.anchor]
-        rows = {name: store.anchor_rows(name) for name, _ in planned}
+        places = [(place_of(farm.folder, anchor), round(anchor.overdue_s)) for anchor in farm.config.anchor]
+        planned = [(place, plan(store, place, now_ms, overdue_s)) for place, overdue_s in places]
+        rows = {place: store.anchor_rows(place.name) for place, _ in planned}
     finally:
         store.close()
     running = _is_running(farm)
-    targets = [_outcome(name, made, rows[name], newest.height) for name, made in planned]
+    targets = [_outcome(place, made, rows[place], newest.height) for place, made in planned]
     for target in targets:
         screen.say(f"{target['chain']}: {target['words']}")
     if size > newest.size:
@@ -185,14 +211,16 @@ def _now(farm: Farm, screen: Screen) -> int:
     return 0
 
 
-def _outcome(name: str, made: AnchorRow | None, rows: list[AnchorRow], height: int) -> dict[str, Any]:
+def _outcome(place: Place, made: AnchorRow | None, rows: list[AnchorRow], height: int) -> dict[str, Any]:
     if made:
         words, block = f"block {height} is planned", height
     else:
         row = next((row for row in rows if row.state != FINAL), rows[-1])
         block = row.height
-        words = f"block {block} is {row.state} already" + ("" if row.state == FINAL else "; one is under way at a time")
-    return {"chain": name, "planned": made is not None, "block": block, "words": words}
+        words = f"block {block} is {row.state} already" + (
+            "" if row.state == FINAL else f"; at most {place.at_once} under way at a time"
+        )
+    return {"chain": place.name, "planned": made is not None, "block": block, "words": words}
 
 
 def _is_running(farm: Farm) -> bool:

@@ -3,14 +3,20 @@
 import argparse
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from earmark.cose import key_of
 from earmark.errors import ConfigError, EncodingError
+from earmark.evidence import Authority
+from earmark.evidence.rfc3161 import read_authorities
+from earmark.note import COSIGNATURE, ED25519, VerifierKey, decode_verifier_key
 
 _BLOCK = re.compile(r"([-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32})=0x([0-9a-fA-F]{64})")
 _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _MOST_DID_FILE = 4096
+_MOST_WITNESS_FILE = 65_536
+_MOST_CERTIFICATE_FILE = 1 << 20
 
 
 def a_block(text: str) -> tuple[str, bytes]:
@@ -40,6 +46,21 @@ def a_count(text: str) -> int:
     return int(text)
 
 
+def a_height(text: str) -> int:
+    """Read a block's height."""
+    if not text.isdecimal() or not text.isascii() or int(text[:20]) >= 1 << 53:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a block's height, a whole number from 0 on")
+    return int(text)
+
+
+def a_log(text: str) -> VerifierKey:
+    """Read the verifier key of a log."""
+    try:
+        return decode_verifier_key(text, ED25519)
+    except EncodingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def a_port(text: str) -> int:
     """Read a TCP port."""
     if not text.isdecimal() or not 0 < int(text) < 65_536:
@@ -59,10 +80,23 @@ def seconds(text: str) -> float:
 
 
 def a_reason(text: str) -> str:
-    """Read a text that a revocation may carry: 1 to 200 bytes."""
+    """Read a text that a revocation or rotation may carry: 1 to 200 bytes."""
     if not 1 <= len(text.encode()) <= 200:
         raise argparse.ArgumentTypeError(f"a reason of {len(text.encode())} bytes; it has 1 to 200")
     return text
+
+
+def a_moment(text: str) -> int | datetime:
+    """Read a leaf, or a time: ISO 8601, in UTC where it names no other zone."""
+    if text.isdecimal() and text.isascii() and int(text[:20]) < 1 << 53:
+        return int(text)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a leaf nor a time such as 2026-11-23T19:40:00Z"
+        ) from None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def an_operator(text: str) -> bytes:
@@ -78,6 +112,39 @@ def an_operator(text: str) -> bytes:
             f"--operator: {text} is neither a did (did:key:z6Mk…) nor a file with one: {_why(error)}"
         ) from error
     return _key(held, f"{text}: ")
+
+
+def witnesses(text: str) -> list[VerifierKey]:
+    """Return the key that a text is, or those of a file: one a line, empty lines and lines with # left out."""
+    if "+" in text and not Path(text).is_file():
+        return [_witness(text, "")]
+    path = Path(text)
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_MOST_WITNESS_FILE).decode().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"--witness: {text} is neither a witness' verifier key (NAME+ID+KEY) nor a file with some: {_why(error)}"
+        ) from error
+    return [_witness(line.strip(), f"{text}: ") for line in lines if line.strip() and not line.startswith("#")]
+
+
+def authorities(text: str) -> list[Authority]:
+    """Return the time-stamping authorities whose certificates a PEM file holds."""
+    try:
+        with Path(text).open("rb") as file:
+            return read_authorities(file.read(_MOST_CERTIFICATE_FILE))
+    except OSError as error:
+        raise ConfigError(f"--tsa: {text} is no file with certificates: {_why(error)}") from error
+    except EncodingError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+
+
+def _witness(text: str, where: str) -> VerifierKey:
+    try:
+        return decode_verifier_key(text, COSIGNATURE)
+    except EncodingError as error:
+        raise argparse.ArgumentTypeError(f"{where}{error}") from error
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

@@ -6,22 +6,20 @@ No network, no farm, no clock.  Nothing is trusted because the file says it.
 import argparse
 import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from earmark import cose
-from earmark.bulk import TYPICAL, WORTH, Pool
-from earmark.cli.arguments import a_block, an_operator
+from earmark.bulk import WORTH, Examination
+from earmark.cli.arguments import a_block, an_operator, authorities, witnesses
 from earmark.cli.screen import Screen
+from earmark.cosignature import Cosignature
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from earmark.export import describe, iso, iso_ms
 from earmark.proof import check
 from earmark.report import TITLES, Report, Subject
-from earmark.verifier import Verdict
-
-PROGRESS_STATEMENTS = 500
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
@@ -42,15 +40,35 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
         type=a_block,
         help="hash of a chain's block that you looked up yourself; may be given several times",
     )
+    parser.add_argument(
+        "--witness",
+        metavar="VKEY",
+        action="append",
+        default=[],
+        type=witnesses,
+        help="verifier key of a witness whose word counts for you, or a file with some; may be given several times",
+    )
+    parser.add_argument(
+        "--tsa",
+        metavar="FILE",
+        action="append",
+        default=[],
+        type=authorities,
+        help="PEM file with the certificate of a time-stamping authority whose word counts for you, from the authority "
+        "itself; may be given several times",
+    )
     parser.add_argument("--all", action="store_true", help="show every reading (default: the first 20)")
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Check, and say step by step what is established; 1 where a step fails."""
     try:
-        with Pool(args.file.stat().st_size // TYPICAL) as pool, uncollected():
+        with ExitStack() as stack:
+            stack.enter_context(uncollected())
+            known = [witness for given in args.witness for witness in given]
             encoded = args.file.read_bytes()
-            report = check(encoded, args.operator, args.block, lambda raws: _examine_all(raws, pool, screen))
+            trusted = [authority for given in args.tsa for authority in given]
+            report = check(encoded, args.operator, args.block, known, lambda raws: _begin(raws, stack, screen), trusted)
     except ProofError as error:
         if not screen.as_json:
             from earmark.cli.verdict import tell_failure
@@ -69,27 +87,25 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage: what a check makes it keeps, and to look through it again and again takes a quarter of its
-    time.
+    """Look for no garbage, nor at the end of the process: what a check makes it keeps, and to look through it again and
+    again takes a quarter of its time.
     """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if was:
             gc.enable()
 
 
-def _examine_all(raws: Sequence[bytes], pool: Pool, screen: Screen) -> Iterator[Verdict]:
-    if len(raws) < WORTH:
-        yield from pool.examine_all(raws)
-        return
-    with screen.progress("statements") as progress:
-        for done, verdict in enumerate(pool.examine_all(raws), 1):
-            if done % PROGRESS_STATEMENTS == 0:
-                progress(done, len(raws))
-            yield verdict
+def _begin(raws: Sequence[bytes], stack: ExitStack, screen: Screen) -> Examination:
+    """Begin to examine statements, with a progress bar where there are many; all of it ends with the stack."""
+    examination = stack.enter_context(Examination(raws))
+    if len(raws) >= WORTH:
+        examination.progress = stack.enter_context(screen.progress("statements"))
+    return examination
 
 
 def describe_report(report: Report) -> dict[str, Any]:
@@ -112,6 +128,11 @@ def describe_report(report: Report) -> dict[str, Any]:
         ],
         "not_before": describe_block(report.not_before),
         "not_after": describe_block(report.not_after),
+        "stamps": [
+            {"authority": chain, "proven": stamp is not None, "stamp": describe_block(stamp)}
+            for chain, stamp in report.stamps
+        ],
+        "witnessed": [_describe_cosignature(each) for each in report.witnessed],
         "misdated": [subject.index for subject in report.misdated()],
         "subjects": [_describe_subject(subject) for subject in report.subjects],
         "to_compare": [describe_block(block) for block in report.to_compare()],
@@ -127,12 +148,20 @@ def describe_block(block: ChainBlock | None) -> dict[str, Any] | None:
     return {"chain": block.chain, "number": block.number, "hash": f"0x{block.hash.hex()}"} | time
 
 
+def _describe_cosignature(cosignature: Cosignature) -> dict[str, Any]:
+    time = {"time": iso(cosignature.time_s), "time_s": cosignature.time_s}
+    return {"witness": cosignature.name, "key_id": cosignature.key_id.hex()} | time
+
+
 def _describe_subject(subject: Subject) -> dict[str, Any]:
     signer = subject.signer
     enrolment = signer and {
         "name": signer.name,
         "enrolled_at": signer.enrolled_at,
         "revoked_at": signer.revoked_at,
+        "rotated_at": signer.rotated_at,
+        "successor": cose.did(signer.successor) if signer.successor else None,
+        "compromised_since": signer.since,
         "reason": signer.reason or None,
     }
     by = {"enrolment": enrolment, "not_before": describe_block(subject.not_before)}

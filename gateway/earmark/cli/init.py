@@ -6,14 +6,17 @@ import shlex
 from pathlib import Path
 
 from earmark import cose, operator
+from earmark.anchor.calendars import PUBLIC, PUBLIC_HEADERS
 from earmark.cli.arguments import a_port
 from earmark.cli.farms import folder_of
 from earmark.cli.screen import Screen
-from earmark.config import DEVELOPMENT, BrokerSettings, Farm, LogSettings, create_farm, open_farm
+from earmark.config import Farm, create_farm, open_farm
 from earmark.errors import ConfigError
 from earmark.mqtt import parse_url
+from earmark.settings import DEVELOPMENT, BrokerSettings, LogSettings
 
 PLAIN_PORT = 1883
+CALENDARS = "calendars"
 
 _HEAD = """\
 # The settings of this farm. What is not set here has the default that docs/operating.md names.
@@ -52,6 +55,10 @@ seal_after = {seal_after}
 """
 _ANCHOR = """
 # Where block hashes are anchored. Without an [[anchor]] blocks are signed, but nothing shows when they existed.
+# The usual way: OpenTimestamps calendars put the hash into Bitcoin, for nothing, without an account or a key. What they
+# answer is checked against headers from `headers`, or from a Bitcoin node of yours (`rpc_file`).
+{calendars}
+# A chain of your own choice, which costs a fee for each anchor:
 # `rpc_file` holds the URL of the chain's JSON-RPC endpoint, `key_file` the private key (hex) of an account that
 # is used for nothing else and has little in it; `every_s` is the time between two anchors, in seconds.
 # [[anchor]]
@@ -60,6 +67,18 @@ _ANCHOR = """
 # key_file = {key_file}
 # every_s = 3600
 # fee_cap_gwei = 30
+
+# A second witness that answers at once: a time-stamping authority (RFC 3161), whose word and clock a buyer then trusts.
+# `tsa_certificate` is its root's, from the authority itself; with the `every_s` of another table both take one block.
+# [[anchor]]
+# tsa_url = "https://tsa.example/tsr"
+# tsa_certificate = {tsa_certificate}
+# every_s = 3600
+"""
+_CALENDARS = """[[anchor]]
+calendars = {calendars}
+headers = {headers}
+every_s = 3600
 """
 _DEVELOPMENT = """
 # A chain in the gateway's own process, to try things out: an anchor on it is worth nothing to anybody.
@@ -84,7 +103,11 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--authority", metavar="FILE", default="", help="PEM file of its authority (default: the farm's)"
     )
-    parser.add_argument("--anchor", choices=[DEVELOPMENT], help="add the built-in chain, which is worth nothing")
+    parser.add_argument(
+        "--anchor",
+        choices=[CALENDARS, DEVELOPMENT],
+        help="anchor on Bitcoin through public calendars, free of charge; or on the built-in chain, worth nothing",
+    )
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
@@ -103,7 +126,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             "operator": cose.did(farm.operator_key()),
             "gateway": farm.signer("gateway").did,
             "broker": _url(farm.config.broker),
-            "anchors": [anchor.chain for anchor in farm.config.anchor],
+            "anchors": [anchor.called for anchor in farm.config.anchor],
         }
     )
     return 0
@@ -124,8 +147,16 @@ def _settings(args: argparse.Namespace, folder: Path) -> str:
     head = _HEAD.format(site=_quoted(args.site))
     tail = _TAIL.format(seal_every_s=round(log.seal_every_s), seal_after=log.seal_after)
     keys = folder / "keys"
-    anchor = _ANCHOR.format(rpc_file=_absolute(keys / "rpc-url"), key_file=_absolute(keys / "anchor.key"))
-    return head + broker + tail + (_DEVELOPMENT if args.anchor else anchor)
+    files = {"rpc_file": _absolute(keys / "rpc-url"), "key_file": _absolute(keys / "anchor.key")}
+    files["tsa_certificate"] = _absolute(folder / "tsa.pem")
+    anchor = _ANCHOR.format(calendars=_calendars(is_set=args.anchor == CALENDARS), **files)
+    return head + broker + tail + (_DEVELOPMENT if args.anchor == DEVELOPMENT else anchor)
+
+
+def _calendars(*, is_set: bool) -> str:
+    """Return the table of the public calendars, as a comment unless it is set."""
+    text = _CALENDARS.format(calendars=json.dumps(PUBLIC), headers=json.dumps(PUBLIC_HEADERS))
+    return text if is_set else "".join(f"# {line}\n" for line in text.splitlines())
 
 
 def _url(broker: BrokerSettings) -> str:
@@ -170,6 +201,11 @@ def _tell(farm: Farm, screen: Screen) -> None:
 
 
 def _on_anchors(farm: Farm) -> str:
+    if any(anchor.calendars for anchor in farm.config.anchor):
+        return (
+            "Block hashes go to public OpenTimestamps calendars, which put them into Bitcoin free of charge, within "
+            "some hours. They learn 32 bytes an hour and this machine's address, and nothing else of the farm."
+        )
     if farm.config.anchor:
         return (
             "The development chain lives in the gateway's own process. It shows how anchoring works, and is worth "
@@ -177,5 +213,6 @@ def _on_anchors(farm: Farm) -> str:
         )
     return (
         "None is set: blocks are signed, but not anchored, so nothing shows a stranger when they existed. "
-        "Set an [[anchor]] in earmark.toml when you want that; what is in the log by then is covered too."
+        "Set an [[anchor]] in earmark.toml when you want that; the one with `calendars` there costs nothing. What is "
+        "in the log by then is covered too."
     )

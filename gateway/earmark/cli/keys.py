@@ -1,11 +1,10 @@
 """`earmark key seal` and `unseal`: the passphrase on a farm's private keys."""
 
 import argparse
-from pathlib import Path
 
 from earmark import keys
 from earmark.cli.farms import farm_of
-from earmark.cli.passphrases import add_passphrase_file, new_passphrase
+from earmark.cli.passphrases import add_new_passphrase, add_passphrase_file, new_passphrase
 from earmark.cli.screen import Screen
 from earmark.config import ROLES
 from earmark.cose import Signer
@@ -16,9 +15,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("role", metavar="ROLE", choices=ROLES, help="whose key: operator or gateway")
     add_passphrase_file(parser)
     if command == "key seal":
-        parser.add_argument(
-            "--new-passphrase-file", metavar="FILE", type=Path, help="file (mode 0600) with the one to seal it with"
-        )
+        add_new_passphrase(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             "sealed": audit.sealed,
             "nodes": audit.nodes,
             "statements": dict(audit.kinds),
+            "not_counting": audit.not_counting,
             "missing": audit.missing,
             "explained": audit.explained,
             "quarantined": audit.quarantined,
@@ -97,6 +98,7 @@ def _tell_good(audit: Audit, operator: bytes, seconds: float, screen: Screen) ->
         _on_blocks(audit),
         f"tree, counts and {count(audit.quarantined, 'quarantined message')} as they should be",
         _on_holes(audit),
+        *_on_theft(audit),
         _on_anchors(audit),
     ]
     for line in lines:
@@ -131,6 +133,13 @@ def _on_holes(audit: Audit) -> str:
         f"{count(audit.missing, 'statement')} that nodes made are not here: {audit.explained:,} the nodes had to drop, "
         f"and said so; {left:,} are unexplained so far (`earmark node list`)"
     )
+
+
+def _on_theft(audit: Audit) -> list[str]:
+    if not audit.not_counting:
+        return []
+    number = count(audit.not_counting, "statement")
+    return [f"{number} do not count: the operator said that their keys were in other hands (`earmark node list`)"]
 
 
 def _on_anchors(audit: Audit) -> str:

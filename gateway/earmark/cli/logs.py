@@ -17,6 +17,7 @@ from earmark.cli.screen import Screen
 from earmark.cli.words import count, utc, value_text
 from earmark.errors import ConfigError
 from earmark.export import iso_ms
+from earmark.log import load_registry
 from earmark.statement import METHODS, Statement
 from earmark.store import Quarantined, Store
 
@@ -28,7 +29,7 @@ CURES = {
     "MissingPredecessor": "it goes in by itself after the statement before it",
     "EncodingError": "not a statement: see what else publishes on this topic, or update that node's firmware",
     "BadSignature": "damaged on its way, or forged: a node sends its own again by itself",
-    "RevokedKey": "the key was revoked for good: give that node a new one and enrol it",
+    "RevokedKey": "the key was revoked or rotated, and ended for good: give that node a new one and enrol it",
     "WrongSubject": "set the name in that node's node.json to the one it is enrolled under",
     "Equivocation": _AGAIN,
     "BrokenChain": _AGAIN,
@@ -62,15 +63,16 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
             return 0
         if args.node and not any(chain.sub == args.node for chain in store.chains()):
             raise ConfigError(f"nothing in the log is by {args.node!r}; `earmark node list` shows who there is")
+        registry = load_registry(store, farm.operator_key())
         if args.command == "log list":
-            _list(store, args, screen)
+            _list(store, args, registry.in_other_hands(), screen)
         else:
-            _export(store, args, screen)
+            _export(store, args, registry.in_other_hands(), screen)
     return 0
 
 
-def _export(store: Store, args: argparse.Namespace, screen: Screen) -> None:
-    chunks = FORMATS[args.format](store, args.node)
+def _export(store: Store, args: argparse.Namespace, since: export.Since, screen: Screen) -> None:
+    chunks = FORMATS[args.format](store, args.node, since)
     if args.output:
         with contextlib.closing(chunks):
             size = write_whole(args.output, chunks)
@@ -87,7 +89,7 @@ def _export(store: Store, args: argparse.Namespace, screen: Screen) -> None:
         sys.stdout.buffer.flush()
 
 
-def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
+def _list(store: Store, args: argparse.Namespace, since: export.Since, screen: Screen) -> None:
     found = export.newest_rows(store, args.last, args.node)
     rows = [
         (
@@ -96,7 +98,7 @@ def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
             statement.sub,
             f"{statement.seq:,}",
             _how(statement),
-            _summary(statement),
+            ("" if export.counts(index, statement, since) else "DOES NOT COUNT: ") + _summary(statement),
         )
         for index, received_at_ms, statement in found
     ]
@@ -104,7 +106,10 @@ def _list(store: Store, args: argparse.Namespace, screen: Screen) -> None:
         screen.table(("leaf", "received (UTC)", "by", "seq", "", "says"), rows, right=(0, 3))
     else:
         screen.say("The log is empty.")
-    statements = [export.describe(index, statement, received) for index, received, statement in found]
+    statements = [
+        export.describe(index, statement, received) | {"counts": export.counts(index, statement, since)}
+        for index, received, statement in found
+    ]
     screen.document({"size": store.size(), "statements": statements})
 
 
@@ -128,7 +133,10 @@ def _summary(statement: Statement) -> str:
             return f"seq {body['first']}-{body['last']} dropped: {body['reason']}"
         case "boot":
             return f"{body['cause']}, {body['board']}, {body['software']}"
-    return f"{body['key'][:20]}…: {body['reason']}"
+        case "rotation":
+            return f"{body['key'][:20]}… to {body['successor'][:20]}…: {body['reason']}"
+    since = f", in other hands from leaf {body['since']} on" if "since" in body else ""
+    return f"{body['key'][:20]}…{since}: {body['reason']}"
 
 
 def _quarantine(store: Store, args: argparse.Namespace, screen: Screen) -> None:

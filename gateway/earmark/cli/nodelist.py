@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from earmark import cose
@@ -60,6 +60,10 @@ def describe_node(store: Store, node: Enrolment) -> dict[str, Any]:
         "did": cose.did(node.key),
         "enrolled_at": node.enrolled_at,
         "revoked_at": node.revoked_at,
+        "rotated_at": node.rotated_at,
+        "successor": cose.did(node.successor) if node.successor else None,
+        "compromised_since": node.since,
+        "not_counting": store.count_from(chain.id, node.since) if chain and node.since is not None else 0,
         "reason": node.reason or None,
         "last_seen": iso_ms(received) if received is not None else None,
         "last_seen_ms": received,
@@ -114,8 +118,22 @@ def _tell(node: dict[str, Any], screen: Screen) -> None:
         screen.say(
             f"enrolled at leaf {node['enrolled_at']}; newest seq {node['newest_seq']:,}; {_hole_words(node)}", indent=2
         )
+    for text in _endings(node):
+        screen.say(text, indent=2, style="yellow")
+
+
+def _endings(node: dict[str, Any]) -> Iterator[str]:
+    """Give what ended a key, and from where on it does not count; the reason with the last of it."""
+    told = []
+    if node["rotated_at"] is not None:
+        told.append(f"ROTATED at leaf {node['rotated_at']}: its name went to {node['successor']}")
     if node["revoked_at"] is not None:
-        screen.say(f"REVOKED at leaf {node['revoked_at']}: {node['reason']}", indent=2, style="yellow")
+        told.append(f"REVOKED at leaf {node['revoked_at']}")
+    if node["compromised_since"] is not None:
+        cost = count(node["not_counting"], "statement")
+        told.append(f"IN OTHER HANDS from leaf {node['compromised_since']} on: {cost} there do not count")
+    yield from told[:-1]
+    yield from (f"{text}: {node['reason']}" for text in told[-1:])
 
 
 def _hole_words(node: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`earmark node enroll` and `revoke`: what the operator signs."""
+"""`earmark node enroll`: a key that the operator lets in, from a did or from a node's folder."""
 
 import argparse
 import json
@@ -8,7 +8,6 @@ from typing import Any
 
 from earmark import cose, operator
 from earmark.access import node_settings, trusted_authority
-from earmark.cli.arguments import a_reason
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.parser import UsageError
 from earmark.cli.passphrases import add_passphrase_file
@@ -28,38 +27,31 @@ _ALWAYS_MS = 1 << 62
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of one of the two."""
-    if command == "node enroll":
-        parser.usage = (
-            "earmark node enroll [--farm DIR] [--json] [--passphrase-file FILE]\n"
-            "                           (DID NAME | --dir NODE_FOLDER [NAME])"
-        )
-        parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
-        parser.add_argument(
-            "--dir",
-            metavar="NODE_FOLDER",
-            type=Path,
-            help="take the key from a node's folder on this machine, and the name from its node.json",
-        )
-    else:
-        parser.add_argument("name", metavar="NAME", help="the node's name")
-        parser.add_argument("--reason", required=True, type=a_reason, help="why, for everybody to read")
+    """Add the arguments of `node enroll`."""
+    parser.usage = (
+        "earmark node enroll [--farm DIR] [--json] [--passphrase-file FILE]\n"
+        "                           (DID NAME | --dir NODE_FOLDER [NAME])"
+    )
+    parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
+    parser.add_argument(
+        "--dir",
+        metavar="NODE_FOLDER",
+        type=Path,
+        help="take the key from a node's folder on this machine, and the name from its node.json",
+    )
     add_passphrase_file(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Sign the statement and say where it stands."""
     farm = farm_of(args)
-    if args.command == "node enroll":
-        _enrol(farm, *_who(args), args.dir, screen)
-    else:
-        leaf = operator.revoke(farm, args.name, args.reason)
-        screen.say(
-            f"{args.name} is revoked at leaf {leaf}: nothing that its key signs is let into the log from there on, "
-            "and the embedded broker lets it in no more."
-        )
-        screen.say("What it said before stays, and stays provable. A new key may be enrolled under the same name.")
-        screen.document({"name": args.name, "revoked_at": leaf, "reason": args.reason})
+    key, name = _who(args)
+    before = held_of(farm, key)
+    leaf = operator.enrol(farm, key, name)
+    screen.say(f"{name} is enrolled at leaf {leaf}; from there on the log takes what this key signs:")
+    screen.document(
+        {"name": name, "did": cose.did(key), "enrolled_at": leaf} | welcome(farm, key, name, before, args.dir, screen)
+    )
     return 0
 
 
@@ -68,7 +60,7 @@ def _who(args: argparse.Namespace) -> tuple[bytes, str]:
         if args.dir:
             given = args.who or [_name_in(args.dir)]
             if len(given) == 1:
-                return _key_in(args.dir), check_name(given[0])
+                return key_in(args.dir), check_name(given[0])
         elif len(args.who) == 2:
             return cose.key_of(args.who[0]), check_name(args.who[1])
     except EncodingError as error:
@@ -76,7 +68,7 @@ def _who(args: argparse.Namespace) -> tuple[bytes, str]:
     raise UsageError("earmark node enroll", "give a did and a name, or --dir with a node's folder")
 
 
-def _key_in(folder: Path) -> bytes:
+def key_in(folder: Path) -> bytes:
     """Return the public half of a node's key file; the private half is not read."""
     path = folder / IDENTITY
     try:
@@ -102,12 +94,17 @@ def _name_in(folder: Path) -> str:
     return str(name)
 
 
-def _enrol(farm: Farm, key: bytes, name: str, folder: Path | None, screen: Screen) -> None:
+def held_of(farm: Farm, key: bytes) -> list[bytes]:
+    """Return the entries of what is held because nobody enrolled this key yet."""
     with reading(farm) as store:
-        held = [row.entry for row in store.due(UnknownNode.__name__, key, _ALWAYS_MS, _MOST_HELD)]
-    leaf = operator.enrol(farm, key, name)
+        return [row.entry for row in store.due(UnknownNode.__name__, key, _ALWAYS_MS, _MOST_HELD)]
+
+
+def welcome(
+    farm: Farm, key: bytes, name: str, held: list[bytes], folder: Path | None, screen: Screen
+) -> dict[str, Any]:
+    """Follow what was held of a key that is in the registry now, and say what its node needs; return both as JSON."""
     admitted, refused, waiting = _follow(farm, held)
-    screen.say(f"{name} is enrolled at leaf {leaf}; from there on the log takes what this key signs:")
     screen.copyable(cose.did(key))
     if held:
         screen.say(f"Of {count(len(held), 'held statement')} {admitted:,} went into the log.")
@@ -120,8 +117,7 @@ def _enrol(farm: Farm, key: bytes, name: str, folder: Path | None, screen: Scree
         _tell_settings(farm, settings, screen)
     elif folder:
         _set_up(folder, node_settings(farm, name, key, is_here=True), screen)
-    counts = {"admitted": admitted, "refused": refused, "held": waiting, "settings": settings}
-    screen.document({"name": name, "did": cose.did(key), "enrolled_at": leaf} | counts)
+    return {"admitted": admitted, "refused": refused, "held": waiting, "settings": settings}
 
 
 def _tell_settings(farm: Farm, settings: dict[str, Any], screen: Screen) -> None:

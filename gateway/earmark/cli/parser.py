@@ -14,19 +14,27 @@ COMMANDS = {
     "run": ("earmark.cli.run", "run the gateway: broker, log, blocks and anchors"),
     "node enroll": ("earmark.cli.nodes", "let a node's statements into the log"),
     "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
-    "node revoke": ("earmark.cli.nodes", "end a node's key for good"),
+    "node revoke": ("earmark.cli.endings", "end a node's key for good"),
+    "node rotate": ("earmark.cli.endings", "give a node's name to a new key, and end the old one"),
     "node simulate": ("earmark.cli.simulate", "run nodes on this machine with the real firmware"),
     "key seal": ("earmark.cli.keys", "put a passphrase on a private key, or another one"),
     "key unseal": ("earmark.cli.keys", "take the passphrase off a private key"),
     "broker mosquitto": ("earmark.cli.brokers", "write passwords, rights and settings for a Mosquitto of your own"),
     "log backup": ("earmark.cli.backups", "copy the farm while its gateway runs"),
     "log check": ("earmark.cli.logcheck", "recompute the whole log from the stored statements"),
+    "log consistency": ("earmark.cli.consistency", "show that a later block continues an earlier one"),
     "log export": ("earmark.cli.logs", "write the log as JSON lines, CSV or COSE"),
     "log list": ("earmark.cli.logs", "show the newest statements"),
     "log quarantine": ("earmark.cli.logs", "show what was not let into the log, why, and what to do"),
     "log restore": ("earmark.cli.backups", "make a farm's folder from a backup"),
     "anchor status": ("earmark.cli.anchors", "show how far the log is anchored"),
     "anchor now": ("earmark.cli.anchors", "plan an anchor of the newest block now"),
+    "calendar init": ("earmark.cli.calendars", "make an OpenTimestamps calendar that several farms share"),
+    "calendar run": ("earmark.cli.calendars", "run a calendar"),
+    "witness init": ("earmark.cli.witnesses", "make a witness, which cosigns the logs of neighbours"),
+    "witness run": ("earmark.cli.witnesses", "run a witness"),
+    "witness list": ("earmark.cli.witnesses", "show what a witness cosigned, and evidence of split views"),
+    "witness status": ("earmark.cli.cosigned", "show this farm's verifier key, and how far its witnesses are"),
     "prove": ("earmark.cli.prove", "write a proof file that anyone can check"),
     "check": ("earmark.cli.check", "check a proof file, offline, against the operator's did"),
     "unpack": ("earmark.cli.unpack", "take a proof file apart into standard files"),
@@ -34,12 +42,19 @@ COMMANDS = {
 """Every command: the module with its `add_arguments(command, parser)` and `run(args, screen)`, and what it does."""
 
 GROUPS = {
-    "node": "enrol, list and revoke nodes",
+    "node": "enrol, list, rotate and revoke nodes",
     "key": "passphrases of private keys",
     "broker": "a broker of your own",
     "log": "check, show and back up the log",
     "anchor": "anchors in public chains",
+    "calendar": "an OpenTimestamps calendar of your own",
+    "witness": "cosign neighbours' logs, and have one's own cosigned",
 }
+
+_WITHOUT_FARM = {
+    "init", "demo", "calendar init", "calendar run", "witness init", "witness run", "witness list", "check", "unpack",
+}  # fmt: skip
+"""Commands without --farm."""
 
 _EPILOG = "Exit status: 0 it holds or is done, 1 it does not hold, 2 called wrongly, 3 could not run."
 
@@ -116,7 +131,7 @@ def parsers(parser: argparse.ArgumentParser) -> Iterator[tuple[str, Parser]]:
 
 
 def _add_common(parser: argparse.ArgumentParser, command: str) -> None:
-    if command not in ("init", "demo", "check", "unpack"):
+    if command not in _WITHOUT_FARM:
         parser.add_argument(
             "--farm",
             metavar="DIR",

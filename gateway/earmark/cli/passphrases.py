@@ -28,6 +28,13 @@ def add_passphrase_file(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_new_passphrase(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the file of a new passphrase."""
+    parser.add_argument(
+        "--new-passphrase-file", metavar="FILE", type=Path, help="file (mode 0600) with the one to seal it with"
+    )
+
+
 def passphrases(args: argparse.Namespace) -> Callable[[str], bytes]:
     """Return a function that gives the passphrase of a role's sealed key, and asks for each at most once."""
     file: Path | None = getattr(args, "passphrase_file", None)

@@ -3,12 +3,13 @@
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from earmark import cose
 from earmark.anchoring import is_overdue
-from earmark.bulk import TYPICAL, Pool
+from earmark.bulk import Examination
 from earmark.cli.arguments import a_count, a_range, joined, seconds
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.files import write_whole
@@ -20,7 +21,7 @@ from earmark.errors import ConfigError, CorruptLog, EarmarkError, ProofError
 from earmark.log import load_registry
 from earmark.process import clock_ms
 from earmark.proof import MAGIC, MAX_STATEMENTS, check
-from earmark.prover import NotSealed, choose_block, prove
+from earmark.prover import NotSealed, choose_block, last_needed, prove
 from earmark.report import Report
 from earmark.store import FINAL, Store
 
@@ -36,7 +37,9 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
         "                     (INDEX... | --node NAME (--seq SEQ... | --last [N]))"
     )
     parser.add_argument("index", nargs="*", metavar="INDEX", type=a_range, help="leaves: 12, or 12-40")
-    parser.add_argument("--node", metavar="NAME", help="statements of this node (its newest key)")
+    parser.add_argument(
+        "--node", metavar="NAME", help="statements of this node (its newest key), or of the key with this did"
+    )
     parser.add_argument("--seq", nargs="+", metavar="SEQ", type=a_range, help="the node's own numbers: 7, or 7-30")
     parser.add_argument(
         "--last", nargs="?", const=1, type=a_count, metavar="N", help="the node's newest N (default: 1)"
@@ -56,15 +59,24 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     with reading(farm, live=True) as store:
         indexes = _leaves(store, farm, args)
         if args.wait:
-            _await_anchor(store, farm, indexes[-1], args.wait)
+            _await_anchor(store, farm, indexes, args.wait)
     with reading(farm) as store:
         encoded = prove(store, farm.operator_key(), indexes).encode()
         reason = _why_no_anchor(farm, store)
+        plain, _ = choose_block(store, indexes[-1])
     report = _checked(encoded, farm)
     path = args.output or Path(_name(indexes))
     write_whole(path, [encoded], _is_proof)
+    passed_over = plain.height if plain.height != report.header.height else None
     _tell(path, encoded, report, reason, screen)
-    screen.document(_describe(path, encoded, report, farm))
+    if passed_over is not None:
+        screen.say(
+            f"Block {passed_over} would do for the statements. The operator revoked one of their keys after it, and "
+            "whoever checks the file is to see that.",
+            indent=2,
+            style="yellow",
+        )
+    screen.document(_describe(path, encoded, report, farm) | {"passed_over": passed_over})
     return 0
 
 
@@ -93,7 +105,8 @@ def _leaves(store: Store, farm: Farm, args: argparse.Namespace) -> list[int]:
 
 
 def _leaves_of_node(store: Store, farm: Farm, args: argparse.Namespace) -> list[int]:
-    node = load_registry(store, farm.operator_key()).named(args.node)
+    registry = load_registry(store, farm.operator_key())
+    node = registry.node(cose.key_of(args.node)) if args.node.startswith("did:") else registry.named(args.node)
     chain = store.chain(node.key, node.name) if node else None
     if chain is None or not chain.runs:
         raise ConfigError(f"nothing in the log is by {args.node!r}; `earmark node list` shows who there is")
@@ -115,12 +128,15 @@ def _newest(runs: Sequence[tuple[int, int]], most: int) -> list[int]:
     return seqs
 
 
-def _await_anchor(store: Store, farm: Farm, index: int, wait_s: float) -> None:
-    """Wait until a final anchor covers a leaf; `EarmarkError` says how far it came when the time is up."""
-    deadline = time.monotonic() + wait_s
+def _await_anchor(store: Store, farm: Farm, indexes: Sequence[int], wait_s: float) -> None:
+    """Wait until a final anchor covers leaves (ascending) and revocations of their signers; `EarmarkError` says how far
+    it came when the time is up.
+    """
+    deadline, index = time.monotonic() + wait_s, indexes[-1]
     while True:
         try:
-            if choose_block(store, index)[1]:
+            index, signer = last_needed(store, farm.operator_key(), indexes)
+            if choose_block(store, index, signer)[1]:
                 return
             far = _why_no_anchor(farm, store)
         except NotSealed as error:
@@ -146,8 +162,8 @@ def _why_no_anchor(farm: Farm, store: Store) -> str:
 def _checked(encoded: bytes, farm: Farm) -> Report:
     """Check the file as its reader will, before it leaves the house."""
     try:
-        with Pool(len(encoded) // TYPICAL) as pool:
-            return check(encoded, farm.operator_key(), (), pool.examine_all)
+        with ExitStack() as stack:
+            return check(encoded, farm.operator_key(), examine=lambda raws: stack.enter_context(Examination(raws)))
     except ProofError as error:
         raise CorruptLog(
             f"the proof made from {farm.database} does not check ({error}): run `earmark log check`"
@@ -181,7 +197,9 @@ def _tell(path: Path, encoded: bytes, report: Report, reason: str, screen: Scree
     screen.say(f"block {report.header.height} over {count(report.header.size, 'leaf', 'leaves')}", indent=2)
     for block, _ in report.anchors:
         screen.say(f"anchored in block {block.number} of {block.chain}", indent=2)
-    if not report.anchors:
+    for chain, _ in report.stamps:
+        screen.say(f"stamped by the authority {chain}", indent=2)
+    if not report.anchors and not report.stamps:
         screen.say(f"NOT ANCHORED yet: {reason}. Make the file again later, or use --wait.", indent=2, style="yellow")
     screen.say("Whoever gets it checks it with your did, which you give apart from it:", indent=2)
     screen.copyable(f"earmark check {path} --operator {cose.did(report.registry.operator)}", indent=4)
@@ -199,4 +217,5 @@ def _describe(path: Path, encoded: bytes, report: Report, farm: Farm) -> dict[st
             {"chain": block.chain, "block": block.number, "hash": f"0x{block.hash.hex()}"}
             for block, _ in report.anchors
         ],
+        "stamps": [chain for chain, _ in report.stamps],
     }

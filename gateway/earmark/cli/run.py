@@ -2,14 +2,9 @@
 
 import argparse
 import logging
-import signal
-import sys
-import threading
-from collections.abc import Callable
-from types import FrameType
 
 from earmark.cli.farms import farm_of
-from earmark.cli.loglines import LOG_FORMATS
+from earmark.cli.foreground import add_log_options, until_told
 from earmark.cli.passphrases import add_passphrase_file
 from earmark.cli.screen import Screen
 from earmark.config import Farm
@@ -21,52 +16,18 @@ _log = logging.getLogger("earmark")
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `run`."""
-    parser.add_argument("--verbose", action="store_true", help="log more")
-    parser.add_argument(
-        "--log-format",
-        choices=LOG_FORMATS,
-        default="text",
-        help="the log's lines: text, or json objects (default: text)",
-    )
+    add_log_options(parser)
     add_passphrase_file(parser)
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Run the gateway; SIGTERM and SIGINT end it cleanly.  The log goes to stderr."""
     farm = farm_of(args)
-    logs = _to_stderr(logging.DEBUG if args.verbose else logging.INFO, LOG_FORMATS[args.log_format]())
-    stop = threading.Event()
-    before = {number: signal.signal(number, _setting(stop)) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with until_told(args) as stop:
         _announce(farm)
         Gateway(farm).run(stop)
-        _log.info("stopped")
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
-        _log.removeHandler(logs)
     screen.document(_state(farm))
     return 0
-
-
-def _to_stderr(level: int, form: logging.Formatter) -> logging.Handler:
-    lines = logging.StreamHandler(sys.stderr)
-    lines.setFormatter(form)
-    _log.addHandler(lines)
-    _log.setLevel(level)
-    return lines
-
-
-def _setting(stop: threading.Event) -> Callable[[int, FrameType | None], None]:
-    """Return a signal's action that asks the gateway to stop.
-
-    It does so from a thread of its own: the one that it interrupts may hold the event's lock.
-    """
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        threading.Thread(target=stop.set).start()
-
-    return ask
 
 
 def _announce(farm: Farm) -> None:

@@ -11,6 +11,7 @@ from earmark.cli.screen import Screen
 from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
+from earmark.evidence.bitcoin import is_bitcoin
 from earmark.export import describe_body, to_json
 from earmark.registry import Enrolment
 from earmark.report import TITLES, Report, Step, Subject
@@ -22,14 +23,15 @@ MOST_SIGNERS = 8
 
 ESTABLISHES = {
     1: "the file is whole; this proves nothing else",
-    2: "which keys the operator enrolled and revoked, and where in the log",
+    2: "which keys the operator enrolled, rotated and revoked, and where in the log",
     3: "the operator's gateway committed to this log",
     4: "the block, whose hash is what is anchored, is over this log",
     5: "every statement shown stands at its place in the log",
-    6: "who signed what, with a key that was enrolled and not revoked",
+    6: "who signed what, with a key that was enrolled and had not ended, nor was in other hands",
     7: "the earliest time at which the statements can have been signed",
     8: "the latest time at which the statements can have been made",
     9: "every hash that you gave belongs to this file's story",
+    10: "those witnesses saw one history of this log up to this block, and none of them cosigns another",
 }
 """What each step of protocol §9 is good for, where it holds."""
 
@@ -77,7 +79,7 @@ def _say_operator(operator: bytes, screen: Screen) -> None:
 
 
 def _state(number: int, steps: list[Step], report: Report) -> str:
-    if number == 9 and not steps:
+    if number >= 9 and not steps:
         return "none given"
     if number == 7:
         proven = [subject.not_before is not None for subject in report.subjects]
@@ -119,9 +121,13 @@ def _say_signers(report: Report, screen: Screen) -> None:
 
 def _enrolment(signer: Enrolment) -> str:
     text = f"enrolled by the operator at leaf {signer.enrolled_at}"
-    if signer.revoked_at is None:
-        return text
-    return f"{text}; REVOKED at leaf {signer.revoked_at}, after these: {signer.reason}"
+    if signer.rotated_at is not None:
+        text += f"; ROTATED at leaf {signer.rotated_at}, after these: its name went to {cose.did(signer.successor)}"
+    if signer.revoked_at is not None:
+        text += f"; REVOKED at leaf {signer.revoked_at}, after these"
+    if signer.since is not None:
+        text += f"; IN OTHER HANDS from leaf {signer.since} on, as the operator said at leaf {signer.said_at}"
+    return f"{text}: {signer.reason}" if signer.reason else text
 
 
 def _clock(number: int, error_s: int) -> str:
@@ -181,15 +187,25 @@ def _say_window(report: Report, screen: Screen) -> None:
         screen.say("Signed after: not proven", indent=2, style="yellow")
     if before:
         screen.say(f"{it} existed before {_when(before)}.", indent=2)
+        firm = [block for block, is_vouched in report.anchors if is_vouched]
+        if before.is_stamp and firm:
+            earliest = min(firm, key=lambda block: block.time_s)
+            screen.say(f"Without that authority's word: before {_when(earliest)}.", indent=2)
     else:
         screen.say("Existed before: not proven", indent=2, style="yellow")
     if after and before:
         screen.say(_width(before.time_s - after.time_s), indent=2)
+    signers = {subject.claims.key: subject.signer for subject in report.subjects}.values()
+    for signer in [signer for signer in signers if signer and signer.since is not None][:MOST_SIGNERS]:
+        text = f"{signer.name}'s key was in other hands from leaf {signer.since} on. What is shown of it was in the log"
+        screen.say(f"{text} before: the order of the leaves says so, and nobody's clock.", indent=2, style="yellow")
     wrong = report.misdated()
     if wrong:
         leaves = ", ".join(str(subject.index) for subject in wrong[:MOST_BLOCKS])
         text = f"WRONG CLOCK: by the chain {count(len(wrong), 'statement')} cannot be from when it says (leaf {leaves}"
         screen.say(f"{text}{', …' if len(wrong) > MOST_BLOCKS else ''}).", indent=2, style="yellow")
+    if any(block and is_bitcoin(block.chain) for block in (after, before)):
+        screen.say("Bitcoin's own clock is good to about two hours; the order of its blocks is exact.", indent=2)
     if any(block and block.chain == DEVELOPMENT_CHAIN for block in (after, before)):
         screen.say("The development chain shows how this works, and is worth nothing.", indent=2, style="yellow")
 
@@ -201,13 +217,30 @@ def _width(seconds: int) -> str:
 
 
 def _when(block: ChainBlock) -> str:
-    return f"{utc(block.time_s)} (block {block.number} of {block.chain})"
+    if block.is_stamp:
+        return f"{utc(block.time_s)} (the authority {block.chain} says so)"
+    said = ", as the file says" if is_bitcoin(block.chain) else ""  # no hash covers a Bitcoin block's number
+    return f"{utc(block.time_s)} (block {block.number} of {block.chain}{said})"
+
+
+def _say_what_to_bring(report: Report, screen: Screen) -> None:
+    missing = [chain for chain, stamp in report.stamps if stamp is None]
+    if missing:
+        screen.heading("Time stamps that were not looked into")
+        for chain in missing:
+            screen.copyable(chain, indent=2)
+        screen.say(
+            "Each is an authority's. If its word counts for you, have its certificate from the authority itself, and "
+            "check again with --tsa FILE.",
+            indent=2,
+        )
 
 
 def _say_what_to_compare(report: Report, args: argparse.Namespace, screen: Screen) -> None:
     blocks = report.to_compare()
+    _say_what_to_bring(report, screen)
     if not blocks:
-        if not report.anchors:
+        if not report.anchors and not report.stamps:
             screen.say("This file has no anchor: ask the grower for it again, once there is one.", indent=2)
         return
     screen.heading("To prove the times")

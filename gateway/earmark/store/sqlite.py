@@ -1,65 +1,28 @@
 """The SQLite store: one file, write-ahead log, synchronous=FULL."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
-from earmark.errors import ConfigError, CorruptLog, StoreError
-from earmark.store import AnchorRow, Chain, Entry, Quarantined, SealedBlock
+from earmark.block import decode_header
+from earmark.cosignature import Cosignature
+from earmark.errors import ConfigError, CorruptLog
+from earmark.store import AnchorRow, Chain, Entry, Quarantined, SealedBlock, WitnessRow
+from earmark.store.anchors import COLUMNS, AnchorTable
+from earmark.store.schema import MIGRATIONS, SCHEMA, VERSION, statements
 
-VERSION = 1
 BUSY_S = 30.0
 CACHE_KIB = 16 << 10
 CHECKPOINT_PAGES = 2500
 """Pages of the write-ahead log before they go into the database: a page of the index that many batches change is then
 written there once."""
 
-_SCHEMA = """
-CREATE TABLE chains (id INTEGER PRIMARY KEY, key BLOB NOT NULL, sub TEXT NOT NULL, UNIQUE (key, sub)) STRICT;
-CREATE TABLE entries (
-    idx INTEGER PRIMARY KEY, chain INTEGER NOT NULL, seq INTEGER NOT NULL, received_at_ms INTEGER NOT NULL,
-    statement BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX entries_seq ON entries (chain, seq);
-CREATE TABLE runs (
-    chain INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL, PRIMARY KEY (chain, first)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE tiles (
-    level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number)
-) STRICT;
-CREATE TABLE blocks (
-    height INTEGER PRIMARY KEY, size INTEGER NOT NULL, header BLOB NOT NULL, checkpoint BLOB NOT NULL,
-    receipt BLOB NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX blocks_size ON blocks (size);
-CREATE TABLE submissions (id INTEGER PRIMARY KEY AUTOINCREMENT, statement BLOB NOT NULL) STRICT;
-CREATE TABLE quarantine (
-    entry BLOB NOT NULL UNIQUE, received_at_ms INTEGER NOT NULL, topic TEXT NOT NULL, size INTEGER NOT NULL,
-    raw BLOB NOT NULL, reason TEXT NOT NULL, message TEXT NOT NULL, held INTEGER NOT NULL, key BLOB NOT NULL,
-    sub TEXT NOT NULL, seq INTEGER NOT NULL, due_ms INTEGER NOT NULL
-) STRICT;
-CREATE INDEX quarantine_held ON quarantine (reason, key, seq) WHERE held;
-CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE beacons (
-    nonce BLOB PRIMARY KEY, message BLOB NOT NULL, headers BLOB NOT NULL, at_ms INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE anchors (
-    target TEXT NOT NULL, kind TEXT NOT NULL, height INTEGER NOT NULL, block_hash BLOB NOT NULL, state TEXT NOT NULL,
-    payload BLOB NOT NULL, reference TEXT NOT NULL, reason TEXT NOT NULL, evidence BLOB NOT NULL,
-    planned_at_ms INTEGER NOT NULL, changed_at_ms INTEGER NOT NULL, attempts INTEGER NOT NULL,
-    PRIMARY KEY (target, height)
-) STRICT, WITHOUT ROWID;
-"""
-
 _QUARANTINE = ", ".join(field.name for field in fields(Quarantined))
 _COST = "length(raw) + length(topic) + length(message) + 256"
-_ANCHOR = ", ".join(field.name for field in fields(AnchorRow))
 
 
-class SqliteStore:
+class SqliteStore(AnchorTable):
     """`Store` over one SQLite file; any number of processes read while one writes."""
 
     def __init__(self, path: Path, *, create: bool = False, snapshot: bool = False) -> None:
@@ -67,7 +30,7 @@ class SqliteStore:
 
         A `snapshot` shows the store as it stood when it was opened; it holds nobody up, and nothing is written to it.
         """
-        self._path = path
+        super().__init__(path)
         with self._translated():
             self._open(create=create, snapshot=snapshot)
 
@@ -75,66 +38,31 @@ class SqliteStore:
         if self._path.exists() == create:
             why = "is there already" if create else "is missing: run `earmark init` first"
             raise ConfigError(f"{self._path} {why}")
-        self._db = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
+        self._connect(BUSY_S)
         self._db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         self._db.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         if create:
             with self.transaction():
-                for statement in _SCHEMA.split(";")[:-1]:
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version={VERSION}")
-        found = self._one("PRAGMA user_version")[0]
+                self._run(SCHEMA, VERSION)
+        while (found := self._one("PRAGMA user_version")[0]) in MIGRATIONS:
+            with self.transaction():
+                if self._one("PRAGMA user_version")[0] == found:  # nobody else was quicker
+                    self._run(MIGRATIONS[found], found + 1)
         if found != VERSION:
             raise ConfigError(f"{self._path} has schema {found}; this version of Earmark reads {VERSION}")
         if snapshot:
             self._db.execute("BEGIN")
             self.size()  # the first read fixes the moment
 
-    def close(self) -> None:
-        """Close the file.  What was committed is on disk already, so that a failure loses nothing."""
-        with suppress(sqlite3.Error):
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Everything inside is committed and synced together, or not at all where an exception leaves the block."""
-        with self._translated():
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    with suppress(sqlite3.Error):
-                        self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Give the database's errors as ours: `StoreError` for what may pass, `CorruptLog` for what will not."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"{self._path} cannot be read or written: {error}") from error
-        except sqlite3.Error as error:
-            raise CorruptLog(f"{self._path} is damaged or contradicts itself: {error}") from error
-
-    def _rows(self, sql: str, *values: Any) -> Iterator[Any]:
-        with self._translated():
-            for row in self._db.execute(sql, values):  # noqa: UP028 - it would close the cursor after the file
-                yield row
-
-    def _one(self, sql: str, *values: Any) -> Any:
-        with self._translated():
-            return self._db.execute(sql, values).fetchone()
+    def _run(self, script: str, version: int) -> None:
+        for statement in statements(script):
+            self._db.execute(statement)
+        self._db.execute(f"PRAGMA user_version={version}")
 
     def faults(self) -> list[str]:
         """Return what is wrong with the file itself: a table that is not ours, an index that does not fit its table."""
         schema = self._rows("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
-        ours = {statement.strip() for statement in _SCHEMA.split(";")} - {""}
-        if {sql for (sql,) in schema} != ours:
+        if {sql for (sql,) in schema} != set(statements(SCHEMA)):
             return ["its tables are not the ones that Earmark makes"]
         return [said for (said,) in self._rows("PRAGMA integrity_check(20)") if said != "ok"]
 
@@ -210,6 +138,15 @@ class SqliteStore:
         sql = "SELECT idx, statement FROM entries WHERE chain = ? AND idx < ? ORDER BY seq"
         yield from self._rows(sql, chain, below)
 
+    def received_from(self, chain: int, since_ms: int) -> int | None:
+        """Return the first of a chain's leaves that was received at or after a time; None where none was."""
+        row = self._one("SELECT min(idx) FROM entries WHERE chain = ? AND received_at_ms >= ?", chain, since_ms)
+        return None if row[0] is None else int(row[0])
+
+    def count_from(self, chain: int, index: int) -> int:
+        """Return how many of a chain's statements are at a leaf or above it."""
+        return int(self._one("SELECT count(*) FROM entries WHERE chain = ? AND idx >= ?", chain, index)[0])
+
     def tile(self, level: int, number: int) -> bytes:
         """Return a tile's hashes joined, up to 256; empty where there is none."""
         row = self._one("SELECT hashes FROM tiles WHERE level = ? AND number = ?", level, number)
@@ -222,6 +159,11 @@ class SqliteStore:
     def add_block(self, block: SealedBlock) -> None:
         """Add the next block."""
         self._db.execute("INSERT INTO blocks VALUES (?, ?, ?, ?, ?)", astuple(block))
+
+    def newest_digest(self, target: str) -> tuple[int, bytes] | None:
+        """Return height and hash of the highest block, which is what is anchored next, wherever to."""
+        block = self.newest_block()
+        return (block.height, decode_header(block.header).hash) if block else None
 
     def newest_block(self) -> SealedBlock | None:
         """Return the highest block."""
@@ -336,28 +278,45 @@ class SqliteStore:
         row = self._one("SELECT nonce FROM beacons ORDER BY at_ms DESC LIMIT 1")
         return bytes(row[0]) if row else None
 
-    def put_anchor(self, row: AnchorRow) -> None:
-        """Add or replace the row of (target, height)."""
-        marks = ", ".join("?" * len(fields(AnchorRow)))
-        self._db.execute(f"INSERT OR REPLACE INTO anchors ({_ANCHOR}) VALUES ({marks})", astuple(row))
+    def final_anchors(self, height: int, *besides: str) -> list[AnchorRow]:
+        """Return the final anchors of the lowest block at or above a height that has one on a chain `besides` these.
 
-    def anchor_rows(self, target: str | None = None, open_only: bool = False) -> list[AnchorRow]:
-        """Return anchors by height: of one target or all, perhaps without the final ones."""
-        sql = f"SELECT {_ANCHOR} FROM anchors WHERE (?1 IS NULL OR target = ?1)"
-        sql += " AND state <> 'final'" if open_only else ""
-        return [AnchorRow(*row) for row in self._rows(f"{sql} ORDER BY height, target", target)]
-
-    def newest_anchor(self, target: str) -> AnchorRow | None:
-        """Return a target's anchor of the highest block."""
-        row = self._one(f"SELECT {_ANCHOR} FROM anchors WHERE target = ? ORDER BY height DESC LIMIT 1", target)
-        return AnchorRow(*row) if row else None
-
-    def final_anchors(self, height: int, besides: str = "") -> list[AnchorRow]:
-        """Return the final anchors of the lowest block at or above a height that has one on a target `besides` this."""
-        sql = "SELECT min(height) FROM anchors WHERE state = 'final' AND height >= ? AND target <> ?"
-        found = self._one(sql, height, besides)[0]
-        rows = self._rows(f"SELECT {_ANCHOR} FROM anchors WHERE state = 'final' AND height = ? ORDER BY target", found)
+        Each is a chain's id, or a pattern of SQLite's GLOB.
+        """
+        sql = "SELECT min(height) FROM anchors WHERE state = 'final' AND height >= ?"
+        found = self._one(sql + " AND chain NOT GLOB ?" * len(besides), height, *besides)[0]
+        rows = self._rows(f"SELECT {COLUMNS} FROM anchors WHERE state = 'final' AND height = ? ORDER BY target", found)
         return [AnchorRow(*row) for row in rows]
+
+    # witnesses
+
+    def add_cosignature(self, height: int, cosignature: Cosignature) -> None:
+        """Keep a witness' cosignature of a block's checkpoint; a newer one of the same witness takes its place."""
+        self._db.execute("INSERT OR REPLACE INTO cosignatures VALUES (?, ?, ?, ?, ?)", (height, *astuple(cosignature)))
+
+    def cosignatures(self, height: int) -> list[Cosignature]:
+        """Return a block's cosignatures, by (name, key id)."""
+        sql = "SELECT name, key_id, time_s, signature FROM cosignatures WHERE height = ? ORDER BY name, key_id"
+        return [Cosignature(*row) for row in self._rows(sql, height)]
+
+    def newest_cosigned(self, name: str, key_id: bytes) -> tuple[int, Cosignature] | None:
+        """Return (height, cosignature) of the highest block that a witness cosigned."""
+        sql = "SELECT height, name, key_id, time_s, signature FROM cosignatures WHERE name = ? AND key_id = ?"
+        row = self._one(f"{sql} ORDER BY height DESC LIMIT 1", name, key_id)
+        return (row[0], Cosignature(*row[1:])) if row else None
+
+    def all_cosignatures(self) -> Iterator[tuple[int, Cosignature]]:
+        """Give (height, cosignature) of all, by height."""
+        for row in self._rows("SELECT * FROM cosignatures ORDER BY height, name, key_id"):
+            yield row[0], Cosignature(*row[1:])
+
+    def put_witness(self, row: WitnessRow) -> None:
+        """Say how a witness answered last."""
+        self._db.execute("INSERT OR REPLACE INTO witnesses VALUES (?, ?, ?, ?)", astuple(row))
+
+    def witnesses(self) -> list[WitnessRow]:
+        """Return how each witness answered last."""
+        return [WitnessRow(*row) for row in self._rows("SELECT * FROM witnesses ORDER BY vkey")]
 
 
 def _quarantined(row: tuple[Any, ...]) -> Quarantined:

@@ -1,15 +1,11 @@
-"""Evidence that a digest was on a public chain, checked offline.  docs/protocol.md §7.
-
-Nothing here is trusted and nothing is looked up: a check ends in the `ChainBlock` that the evidence
-leads to, and it is the caller who compares its hash with one that the verifier took from elsewhere.
-"""
+"""Evidence from an EVM chain: a transaction whose calldata is the digest.  docs/protocol.md §7.1."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from earmark import cbor
 from earmark.errors import EncodingError, ProofError
+from earmark.evidence.chain import DIGEST_SIZE, MAX_EVIDENCE, ChainBlock
 from earmark.mpt import (
     Item,
     bytes_of,
@@ -24,10 +20,8 @@ from earmark.mpt import (
 EVM = "evm"
 """The kind of the evidence that `check_evm` checks."""
 
-MAX_EVIDENCE = 65_536
 MAX_NODES = 16
 MAX_HEADER = 4_096
-DIGEST_SIZE = 32
 
 _EIP155 = re.compile(r"eip155:([1-9][0-9]{0,18})", re.ASCII)
 # The fields of a header of fixed size, by position; all later forks append.
@@ -36,19 +30,6 @@ _TRANSACTIONS_ROOT, _NUMBER, _TIMESTAMP = 4, 8, 11
 # Transaction type -> (number of fields, position of the calldata).
 _TYPED = {1: (11, 6), 2: (12, 7)}
 _LEGACY_FIELDS, _LEGACY_CALLDATA, _LEGACY_V = 9, 5, 6
-
-
-@dataclass(frozen=True, slots=True)
-class ChainBlock:
-    """A block of a public chain: what evidence leads to, or what a beacon names.
-
-    `chain` is a CAIP-2 id ("eip155:1"), `hash` 32 bytes, `time_s` the block's own time in Unix seconds.
-    """
-
-    chain: str
-    number: int
-    hash: bytes
-    time_s: int
 
 
 def eip155_id(chain: str) -> int:
@@ -69,7 +50,7 @@ def check_evm(chain: str, evidence: bytes, digest: bytes) -> ChainBlock:
 
     It establishes: whoever knows that the returned hash is a block of `chain` knows that `digest`
     existed before that block.  It does not establish that the block is on the chain, nor who sent
-    the transaction.  Raises `ProofError` naming what failed.  docs/protocol.md §7.
+    the transaction.  Raises `ProofError` naming what failed.  docs/protocol.md §7.1.
     """
     if len(digest) != DIGEST_SIZE:
         raise ProofError(f"the anchored digest has {len(digest)} bytes, not {DIGEST_SIZE}")
@@ -89,7 +70,7 @@ def check_evm_header(chain: str, header: bytes) -> ChainBlock:
     """Check the shape of an EVM block header (RLP) and return the block that it is the preimage of.
 
     Reads what every fork so far has in common and admits fields that later forks append.
-    Raises `ProofError`.  docs/protocol.md §6, §7.
+    Raises `ProofError`.  docs/protocol.md §6, §7.1.
     """
     eip155_id(chain)
     if len(header) > MAX_HEADER:

@@ -10,10 +10,9 @@ import pytest
 import rlp
 
 from earmark.errors import ProofError
-from earmark.evidence import (
-    MAX_EVIDENCE,
+from earmark.evidence.chain import MAX_EVIDENCE, ChainBlock
+from earmark.evidence.evm import (
     MAX_HEADER,
-    ChainBlock,
     check_evm,
     check_evm_header,
     eip155_id,

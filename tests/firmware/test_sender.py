@@ -1,0 +1,95 @@
+"""The order in which a node's checkpoint and statements go out."""
+
+import asyncio
+
+import scratch  # noqa: F401 - it finds the firmware
+import unittest_mini as unittest
+
+from sender import Sender
+
+
+class Outbox:
+    """Statements that wait, by seq."""
+
+    def __init__(self, *seqs):
+        self.seqs = list(seqs)
+
+    def pending(self, after):
+        return [(seq, b"%d" % seq) for seq in self.seqs if seq > after]
+
+    def waits(self, seq):
+        return seq in self.seqs
+
+
+class Link:
+    """A connection that writes down what is published."""
+
+    def __init__(self):
+        self.up = True
+        self.session = 1
+        self.sent = []
+        self.meanwhile = {}
+
+    async def wait_up(self):
+        while not self.up:
+            await asyncio.sleep(0)
+
+    async def publish(self, topic, payload):
+        self.sent.append(payload.decode())
+        self.meanwhile.get(self.sent[-1], lambda: None)()
+
+
+class SenderCase(unittest.TestCase):
+    def setUp(self):
+        self.link = Link()
+        self.outbox = Outbox(1, 2)
+        self.sender = Sender(self.outbox, self.link, "up", 8, 30, lambda said: None)
+        self.sender.checkpoint = b"cp"
+
+    def sent_after(self, *steps):
+        """What is published, in one connection, with a step after each turn."""
+
+        async def all_of_it():
+            task = asyncio.create_task(self.sender.run())
+            for step in (None,) + steps:  # noqa: RUF005 - MicroPython knows no other way
+                if step:
+                    step()
+                self.sender.wake()
+                for _ in range(8):
+                    await asyncio.sleep(0)
+            task.cancel()
+            try:  # noqa: SIM105 - MicroPython has no contextlib
+                await task
+            except asyncio.CancelledError:
+                pass
+
+        asyncio.run(all_of_it())
+        return self.link.sent
+
+    def more(self):
+        self.outbox.seqs.append(self.outbox.seqs[-1] + 1)
+
+    def test_the_checkpoint_goes_before_statements_until_it_is_heard(self):
+        sent = self.sent_after(self.more, lambda: None, self.more, self.sender.heard, self.more)
+        self.assertEqual(sent, ["cp", "1", "2", "cp", "3", "cp", "4", "5"])
+
+    def test_it_goes_alone_where_nothing_waits(self):
+        self.outbox.seqs = []
+        self.assertEqual(self.sent_after(lambda: None), ["cp"])
+
+    def test_it_goes_again_when_told_to(self):
+        sent = self.sent_after(self.sender.heard, self.sender.tell, self.more)
+        self.assertEqual(sent, ["cp", "1", "2", "cp", "cp", "3"])
+
+    def test_it_goes_before_the_rest_of_a_window_when_told_to_meanwhile(self):
+        self.link.meanwhile["4"] = self.sender.tell
+        sent = self.sent_after(self.sender.heard, lambda: self.outbox.seqs.extend([3, 4, 5, 6]))
+        self.assertEqual(sent, ["cp", "1", "2", "3", "4", "cp", "5", "6"])
+
+    def test_a_node_that_knows_none_sends_none(self):
+        self.sender.checkpoint = b""
+        self.assertEqual(self.sent_after(self.more), ["1", "2", "3"])
+
+
+if __name__ == "__main__":
+    unittest.main()
