@@ -225,13 +225,13 @@ def test_two_processes_on_one_ledger_do_not_both_win(bench: Bench) -> None:
 def test_a_full_disk_under_the_ledger(bench: Bench) -> None:
     """SQLite itself says that there is no room: for evidence here."""
     bench.cosigns(TRUE, 0, 4)
-    pages = bench.ledger._rows("PRAGMA page_count")[0][0]
-    bench.ledger._rows(f"PRAGMA max_page_count={pages}")
+    pages = bench.ledger._all("PRAGMA page_count")[0][0]
+    bench.ledger._all(f"PRAGMA max_page_count={pages}")
     answers = [bench.ask(FORKED.asked(4, size)) for size in range(5, 30)]
     assert {status for status, _ in answers} <= {422, 500}
     assert answers[-1][0] == 500
     assert not any(b"\xe2\x80\x94" in said for _, said in answers)
-    bench.ledger._rows("PRAGMA max_page_count=100000")
+    bench.ledger._all("PRAGMA max_page_count=100000")
     bench.cosigns(TRUE, 4, 6)
 
 

@@ -10,16 +10,16 @@ from earmark.errors import CorruptLog, StoreError
 
 
 class Database:
-    """One SQLite file: write-ahead log, synchronous=FULL.  An instance belongs to one thread."""
+    """One SQLite file: write-ahead log, synchronous=FULL.  For one thread, or threads that take turns."""
 
     _db: sqlite3.Connection
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def _connect(self, busy_s: float) -> None:
-        """Open the file, waiting so long for whoever writes it."""
-        self._db = sqlite3.connect(self._path, timeout=busy_s, isolation_level=None)
+    def _connect(self, busy_s: float, *, one_thread: bool = True) -> None:
+        """Open the file, waiting so long for whoever writes it; for `one_thread`, or threads that take turns."""
+        self._db = sqlite3.connect(self._path, timeout=busy_s, isolation_level=None, check_same_thread=one_thread)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
 

@@ -5,14 +5,13 @@ one, the witness could cosign a second history.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from earmark.errors import ConfigError, CorruptLog, StoreError
+from earmark.errors import ConfigError, StoreError
 from earmark.keys import sync_folder
+from earmark.store.database import Database
 
 VERSION = 1
 BUSY_S = 10.0
@@ -69,101 +68,66 @@ class Evidence:
     request: bytes
 
 
-class Ledger:
+class Ledger(Database):
     """The file.  One thread at a time uses it, inside `transaction`; any number of processes may read."""
 
     def __init__(self, path: Path) -> None:
         """Open the file; `ConfigError` where there is none, since a new one would have forgotten what was cosigned."""
-        self._path = path
+        super().__init__(path)
         if not path.is_file():
             raise ConfigError(
                 f"{path} is missing. A witness without its memory could cosign a second history: find the file, or "
                 "make a new witness with `earmark witness init` in another folder, under a new key"
             )
         with self._translated():
-            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            self._connect(BUSY_S, one_thread=False)
+        found = self._one("PRAGMA user_version")[0]
         if found != VERSION:
             raise ConfigError(f"{path} has schema {found}; this version of Earmark reads {VERSION}")
 
     @property
     def owner(self) -> str:
         """The verifier key of the witness that the file belongs to."""
-        with self._translated():
-            return str(self._db.execute("SELECT vkey FROM owner").fetchone()[0])
+        return str(self._one("SELECT vkey FROM owner")[0])
 
-    def close(self) -> None:
-        """Close the file."""
-        with suppress(sqlite3.Error):
-            self._db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Nobody else writes meanwhile; everything inside is on disk, synced, when the block ends, or has not happened.
-
-        `StoreError` where the disk does not take it.
-        """
-        with self._translated():
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    with suppress(sqlite3.Error):
-                        self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise StoreError(f"{self._path} cannot be read or written: {error}") from error
-        except sqlite3.Error as error:
-            raise CorruptLog(f"{self._path} is damaged: {error}") from error
-
-    def _rows(self, sql: str, *values: Any) -> list[Any]:
-        with self._translated():
-            return self._db.execute(sql, values).fetchall()
+    def _all(self, sql: str, *values: Any) -> list[Any]:
+        return list(self._rows(sql, *values))
 
     def seen(self, origin: str) -> Seen | None:
         """Return the newest of a log."""
-        rows = self._rows("SELECT * FROM logs WHERE origin = ?", origin)
+        rows = self._all("SELECT * FROM logs WHERE origin = ?", origin)
         return Seen(*rows[0]) if rows else None
 
     def all_seen(self) -> list[Seen]:
         """Return the newest of every log."""
-        return [Seen(*row) for row in self._rows("SELECT * FROM logs ORDER BY origin")]
+        return [Seen(*row) for row in self._all("SELECT * FROM logs ORDER BY origin")]
 
     def put(self, seen: Seen) -> None:
         """Take this as a log's newest.  Who calls it has checked it against the one before, in the same transaction."""
-        self._rows("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", *astuple(seen))
+        self._all("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", *astuple(seen))
 
     def accuse(self, evidence: Evidence) -> bool:
         """Keep evidence; False where the checkpoint was kept before, or the log has enough forks."""
         count = "SELECT count(*) FROM evidence WHERE origin = ? AND kind = ?"
         known = "SELECT kind FROM evidence WHERE origin = ? AND text = ?"
-        found = self._rows(known, evidence.origin, evidence.text)
+        found = self._all(known, evidence.origin, evidence.text)
         if found and (evidence.kind != FORK or found[0][0] == FORK):
             return False
-        if self._rows(count, evidence.origin, evidence.kind)[0][0] >= MOST_EVIDENCE:
+        if self._all(count, evidence.origin, evidence.kind)[0][0] >= MOST_EVIDENCE:
             if evidence.kind == FORK:
                 return False
             sql = "DELETE FROM evidence WHERE rowid = (SELECT min(rowid) FROM evidence WHERE origin = ? AND kind = ?)"
-            self._rows(sql, evidence.origin, evidence.kind)
-        self._rows("INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?, ?, ?)", *astuple(evidence))
+            self._all(sql, evidence.origin, evidence.kind)
+        self._all("INSERT OR REPLACE INTO evidence VALUES (?, ?, ?, ?, ?, ?)", *astuple(evidence))
         return True
 
     def forks(self) -> dict[str, int]:
         """Return how many forks are kept of each log that has some."""
-        return dict(self._rows("SELECT origin, count(*) FROM evidence WHERE kind = ? GROUP BY origin", FORK))
+        return dict(self._all("SELECT origin, count(*) FROM evidence WHERE kind = ? GROUP BY origin", FORK))
 
     def evidence(self) -> list[Evidence]:
         """Return what is kept against logs, oldest first."""
-        return [Evidence(*row) for row in self._rows("SELECT * FROM evidence ORDER BY found_at_s, rowid")]
+        return [Evidence(*row) for row in self._all("SELECT * FROM evidence ORDER BY found_at_s, rowid")]
 
 
 def create_ledger(path: Path, owner: str) -> None:
