@@ -15,5 +15,5 @@ def node() -> FakeCore:
 
 
 @pytest.fixture
-def target(node: FakeCore) -> BitcoinTarget:
+def payer(node: FakeCore) -> BitcoinTarget:
     return open_target(node)

@@ -19,8 +19,8 @@ pytest_plugins = ["bitcoin_fixtures"]
 @pytest.fixture
 def mined(node: FakeCore) -> bytes:
     """A payload in a block of four transactions."""
-    target = BitcoinTarget(node, REGTEST, KEY)
-    payload = target.send(target.sign(DIGEST, MUCH).payload)
+    payer = BitcoinTarget(node, REGTEST, KEY)
+    payload = payer.send(payer.sign(DIGEST, MUCH).payload)
     node.mine(2, txs=[node.spend_elsewhere(("ab" * 32, number)) for number in range(2)])
     return payload
 
@@ -79,25 +79,25 @@ def field(name: str, value: Any) -> Callable[[Any], Any]:
 def test_what_does_not_fit_is_refused_by_name(
     node: FakeCore, mined: bytes, method: str, change: Callable[[Any], Any], complaint: str
 ) -> None:
-    target = BitcoinTarget(node, REGTEST, KEY)
+    payer = BitcoinTarget(node, REGTEST, KEY)
     node.changes[method] = change
     if method == "getrawtransaction":
         node.reorg(2)
     with pytest.raises(AnchorError, match=complaint):
-        target.poll(mined)
+        payer.poll(mined)
     node.changes.clear()
-    assert target.poll(mined).state in ("mined", "pending")
+    assert payer.poll(mined).state in ("mined", "pending")
 
 
 def test_a_coin_of_another_amount_or_script_is_not_signed_for(node: FakeCore) -> None:
-    target = BitcoinTarget(node, REGTEST, KEY)
+    payer = BitcoinTarget(node, REGTEST, KEY)
     node.changes["gettxout"] = field("scriptPubKey", {"hex": "51"})
     with pytest.raises(AnchorError, match="holds 0 satoshi"):
-        target.sign(DIGEST, MUCH)
+        payer.sign(DIGEST, MUCH)
     node.changes["gettxout"] = field("value", Decimal(5))
     payload = BitcoinTarget(node, REGTEST, KEY).sign(DIGEST, MUCH).payload
     with pytest.raises(AnchorError, match="script-verify-flag-failed"):  # a signature covers the amount
-        target.send(payload)
+        payer.send(payload)
 
 
 @pytest.mark.parametrize(
@@ -128,21 +128,21 @@ def test_nonsense_before_signing_is_refused_by_name(
 def test_a_pool_that_says_less_than_core_is_enough(node: FakeCore) -> None:
     node.changes["getmempoolinfo"] = lambda _: {}
     node.changes["estimatesmartfee"] = lambda _: {"feerate": -1, "blocks": 6}
-    target = BitcoinTarget(node, REGTEST, KEY)
-    payload = target.send(target.sign(DIGEST, MUCH).payload)
-    assert target.replace(payload, MUCH).cost == 306
+    payer = BitcoinTarget(node, REGTEST, KEY)
+    payload = payer.send(payer.sign(DIGEST, MUCH).payload)
+    assert payer.replace(payload, MUCH).cost == 306
 
 
 def test_a_block_without_work_or_another_block_is_no_beacon(node: FakeCore) -> None:
-    target = BitcoinTarget(node, REGTEST, KEY)
+    payer = BitcoinTarget(node, REGTEST, KEY)
     node.changes["getblockheader"] = raw_header(flip)
     with pytest.raises(AnchorError, match="does not hash to it"):
-        target.head()
+        payer.head()
     node.changes.clear()
     other = node.chain[3].header.hex()
     node.changes["getblockheader"] = raw_header(lambda _: other)
     with pytest.raises(AnchorError, match="does not hash to it"):
-        target.head()
+        payer.head()
 
 
 def test_a_block_without_work_is_no_evidence_whoever_hashes_it(node: FakeCore, mined: bytes) -> None:
@@ -157,19 +157,19 @@ def test_a_block_without_work_is_no_evidence_whoever_hashes_it(node: FakeCore, m
 
 def test_an_index_that_names_a_stale_block_is_not_believed(node: FakeCore, mined: bytes) -> None:
     node.has_index = True
-    target = BitcoinTarget(node, REGTEST, KEY)
-    assert target.poll(mined).state == "mined"
+    payer = BitcoinTarget(node, REGTEST, KEY)
+    assert payer.poll(mined).state == "mined"
     node.reorg(2, keep=False)
-    assert target.poll(mined).state == "unknown"
-    target.send(mined)
-    assert target.poll(mined).state == "pending"
+    assert payer.poll(mined).state == "unknown"
+    payer.send(mined)
+    assert payer.poll(mined).state == "pending"
     node.mine()
-    assert target.poll(mined).confirmations == 1
+    assert payer.poll(mined).confirmations == 1
 
 
 def test_a_reorganisation_between_two_questions_is_asked_again(node: FakeCore, mined: bytes) -> None:
     for at in range(12):
-        target = BitcoinTarget(node, REGTEST, KEY)
+        payer = BitcoinTarget(node, REGTEST, KEY)
         left = at
 
         def fuse(_: str) -> None:
@@ -181,20 +181,20 @@ def test_a_reorganisation_between_two_questions_is_asked_again(node: FakeCore, m
 
         node.fuse = fuse
         try:
-            progress = target.poll(mined)
+            progress = payer.poll(mined)
         except AnchorError:
-            progress = target.poll(mined)
+            progress = payer.poll(mined)
         node.fuse = lambda _: None
         if progress.state == "mined":
             assert progress.evidence is not None
             assert check_ots(REGTEST, progress.evidence, DIGEST) == progress.block
-        progress = target.poll(mined)
+        progress = payer.poll(mined)
         assert progress.state == "mined"
         assert progress.block is not None
         assert progress.block.hash.hex() in [block.hash for block in node.chain]
 
 
 def test_the_block_is_fetched_once(node: FakeCore, mined: bytes) -> None:
-    target = BitcoinTarget(node, REGTEST, KEY)
-    assert target.poll(mined).evidence == target.poll(mined).evidence
+    payer = BitcoinTarget(node, REGTEST, KEY)
+    assert payer.poll(mined).evidence == payer.poll(mined).evidence
     assert node.calls.count("getblock") == 1

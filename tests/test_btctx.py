@@ -18,35 +18,35 @@ from earmark.evidence.bitcoin import double_sha256
 pytest_plugins = ["bitcoin_fixtures"]
 
 
-def test_an_anchor_of_one_coin_has_153_virtual_bytes(node: FakeCore, target: BitcoinTarget) -> None:
-    signed = target.sign(DIGEST, MUCH)
+def test_an_anchor_of_one_coin_has_153_virtual_bytes(node: FakeCore, payer: BitcoinTarget) -> None:
+    signed = payer.sign(DIGEST, MUCH)
     raw = decode_payload(signed.payload).raws[-1]
     tx = read_tx(raw)
     assert (tx.vsize, len(raw), signed.cost) == (153, 234, 153)
     assert digest_of(tx) == DIGEST
     assert [out.value for out in tx.read.vout] == [0, FUNDS - 153]
     assert {entry.sequence for entry in tx.read.vin} == {0xFFFFFFFD}
-    assert target.sign(DIGEST, MUCH) == signed  # the same bytes each time
+    assert payer.sign(DIGEST, MUCH) == signed  # the same bytes each time
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 def test_sizes_are_as_foretold_and_the_reader_agrees_with_embit(count: int) -> None:
     node = FakeCore()
-    target = open_target(node)
-    node.fund(script_of(target), *[200] * count)
-    coins = target._purse.search(node.height) and target._purse.coins()
+    payer = open_target(node)
+    node.fund(script_of(payer), *[200] * count)
+    coins = payer._purse.search(node.height) and payer._purse.coins()
     assert coins
     for change in (0, 500):
-        raw = target._key.sign(DIGEST, btctx.Spend(tuple(coins), 1, change), 7)
+        raw = payer._key.sign(DIGEST, btctx.Spend(tuple(coins), 1, change), 7)
         anchor, tx = btctx.decode(raw), read_tx(raw)
         assert anchor.vsize == tx.vsize <= btctx.vsize(count, has_change=change > 0) <= tx.vsize + count
         assert (anchor.txid, anchor.digest, anchor.lock_time) == (tx.txid, DIGEST, 7)
         assert [(wire[:32][::-1].hex(), wire[32]) for wire in anchor.inputs] == tx.spends
-        assert (anchor.change, anchor.script) == ((change, script_of(target)) if change else (0, b""))
+        assert (anchor.change, anchor.script) == ((change, script_of(payer)) if change else (0, b""))
 
 
-def test_any_bit_of_a_transaction_counts(target: BitcoinTarget) -> None:
-    raw = decode_payload(target.sign(DIGEST, MUCH).payload).raws[0]
+def test_any_bit_of_a_transaction_counts(payer: BitcoinTarget) -> None:
+    raw = decode_payload(payer.sign(DIGEST, MUCH).payload).raws[0]
     whole = btctx.decode(raw)
     for bit in range(len(raw) * 8):
         flipped = bytearray(raw)
@@ -120,16 +120,16 @@ def test_what_is_no_amount_is_refused(answer: Any) -> None:
         satoshi(answer, "fee")
 
 
-def test_payloads_that_are_none_are_refused(node: FakeCore, target: BitcoinTarget) -> None:
-    one, other = target.sign(DIGEST, MUCH).payload, target.sign(bytes(32), MUCH).payload
+def test_payloads_that_are_none_are_refused(node: FakeCore, payer: BitcoinTarget) -> None:
+    one, other = payer.sign(DIGEST, MUCH).payload, payer.sign(bytes(32), MUCH).payload
     [raw], amounts = cbor.decode(one)
     [strange], _ = cbor.decode(other)
     wrong = [b"", b"\x80", [], [[], []], [[raw], []], [[raw], [1, 2]], [[raw], [-1]], [[raw], [True]], [[raw, 1], [1]]]
     wrong += [[[raw, strange], amounts], [[raw[:-1]], amounts], [[raw + b"\0"], amounts], [[b"\1" + raw[1:]], amounts]]
     for payload in wrong:
         encoded = payload if isinstance(payload, bytes) else cbor.encode(payload)
-        for use in (target.send, target.poll, lambda bad: target.replace(bad, MUCH)):
+        for use in (payer.send, payer.poll, lambda bad: payer.replace(bad, MUCH)):
             with pytest.raises(EncodingError, match=r"payload|CBOR"):
                 use(encoded)
     with pytest.raises(EncodingError, match="31 bytes"):
-        target.sign(bytes(31), MUCH)
+        payer.sign(bytes(31), MUCH)
