@@ -114,12 +114,17 @@ def recognise(raw: bytes) -> tuple[Claims, bytes] | None:
     return claims, cose.SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : tail]
 
 
+def begins_as_usual(raw: bytes) -> bool:
+    """Say whether a statement's header begins like those of all readings, so that `signed_by` can tell of it."""
+    return _BEGINNING.match(raw) is not None
+
+
 def signed_by(raw: bytes) -> tuple[bytes, bytes] | None:
     """Return the key and the signed bytes of a statement that is known to decode; None where it takes decoding.
 
     Those of readings of a node, whose header begins like all others of the kind: much less work than recognising them.
     """
-    if not _BEGINNING.match(raw):
+    if not begins_as_usual(raw):
         return None
     end = 4 + raw[3]
     return _key_of(raw[25:81]), cose.SIG_STRUCTURE + raw[2:end] + b"\x40" + raw[end + 1 : -_TAIL]

@@ -1,6 +1,5 @@
 """A farm's settings: each with its unit, default and meaning, and how they are read from earmark.toml."""
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +11,7 @@ from earmark.errors import ConfigError, EarmarkError, EncodingError
 from earmark.evidence.bitcoin import is_bitcoin
 from earmark.note import COSIGNATURE, decode_verifier_key
 from earmark.statement import check_name
-from earmark.tables import parse_table, setting
+from earmark.tables import parse_table, read_tables, setting
 
 DEVELOPMENT = "development"
 
@@ -197,13 +196,7 @@ LISTS = "anchor", "witness"
 
 def parse_config(text: str, where: str) -> Config:
     """Return the settings of a TOML text; `ConfigError` names an unknown or wrong one."""
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers and nesting have bounds of their own
-        raise ConfigError(f"{where}: not TOML: {error}") from error
-    unknown = set(tables) - set(TABLES)
-    if unknown:
-        raise ConfigError(f"{where}: unknown table [{min(unknown)}]; known are {', '.join(TABLES)}")
+    tables = read_tables(text, where, TABLES, ", ".join(TABLES))
     made: dict[str, Any] = {}
     for name, kind in TABLES.items():
         given = tables.get(name, [] if name in LISTS else {})

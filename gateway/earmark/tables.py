@@ -1,6 +1,8 @@
 """Tables of settings: dataclasses whose fields say their default, unit and meaning, read from TOML by name."""
 
 import math
+import tomllib
+from collections.abc import Collection
 from dataclasses import field
 from typing import Any, get_type_hints
 
@@ -12,6 +14,20 @@ _TOML_INTEGERS = 1 << 63
 def setting(default: Any, meaning: str, unit: str = "") -> Any:
     """Return a field of a table of settings, with its default and what it means."""
     return field(default=default, metadata={"meaning": meaning, "unit": unit})
+
+
+def read_tables(text: str, where: str, known: Collection[str], shown: str) -> dict[str, Any]:
+    """Return the tables of a TOML text; `ConfigError` where it is none, or has one that is not known; `shown` lists
+    those that are.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers and nesting have bounds of their own
+        raise ConfigError(f"{where}: not TOML: {error}") from error
+    unknown = set(tables) - set(known)
+    if unknown:
+        raise ConfigError(f"{where}: unknown table [{min(unknown)}]; known are {shown}")
+    return tables
 
 
 def parse_table(kind: type, name: str, table: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from earmark import errors
 from earmark.cose import verify
 from earmark.errors import EarmarkError, EncodingError
-from earmark.recognise import claims_of, recognise, signed_by
+from earmark.recognise import begins_as_usual, claims_of, recognise, signed_by
 from earmark.statement import Claims, decode
 
 FORMAT = 2
@@ -56,7 +56,7 @@ def read(raw: bytes) -> Verdict:
         claims = claims_of(raw)
     except EncodingError as error:
         return None, error
-    return (claims, None) if signed_by(raw) else examine(raw)
+    return (claims, None) if begins_as_usual(raw) else examine(raw)
 
 
 def check(raw: bytes) -> EarmarkError | None:

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import tomllib
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from earmark.errors import ConfigError, EncodingError
 from earmark.evidence import OTS
 from earmark.public import place_of
 from earmark.settings import AnchorSettings, check_anchor
-from earmark.tables import parse_table, setting
+from earmark.tables import parse_table, read_tables, setting
 
 _TEXT = """\
 # The settings of this calendar. What is not set here has the default that docs/operating.md names.
@@ -95,13 +94,7 @@ def create_calendar(folder: Path, url: str, listen: str, port: int) -> CalendarF
 
 
 def _parse(folder: Path, text: str, where: str) -> CalendarFolder:
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not TOML: {error}") from error
-    unknown = set(tables) - {"calendar", "anchor"}
-    if unknown:
-        raise ConfigError(f"{where}: unknown table [{min(unknown)}]; known are calendar and anchor")
+    tables = read_tables(text, where, {"calendar", "anchor"}, "calendar and anchor")
     settings: CalendarSettings = parse_table(CalendarSettings, "calendar", tables.get("calendar", {}), where)
     anchor: AnchorSettings = parse_table(AnchorSettings, "anchor", tables.get("anchor", {}), where)
     _check(settings, where)

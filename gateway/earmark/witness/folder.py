@@ -8,7 +8,6 @@ WITNESS/witness.db     what was cosigned, and evidence
 
 import fcntl
 import secrets
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from earmark.config import read_text, write_private
 from earmark.cose import Signer
 from earmark.errors import ConfigError, EncodingError
 from earmark.note import COSIGNATURE, ED25519, VerifierKey, check_key_name, decode_verifier_key
-from earmark.tables import parse_table, setting
+from earmark.tables import parse_table, read_tables, setting
 from earmark.witness.ledger import Ledger, create_ledger
 
 MOST_LOGS = 1000
@@ -132,13 +131,7 @@ def check_name(name: str) -> None:
 
 def parse_settings(text: str, where: str) -> tuple[WitnessSettings, dict[str, tuple[VerifierKey, ...]]]:
     """Return the settings of a TOML text and the keys of each log, by origin; `ConfigError` names a wrong one."""
-    try:
-        tables = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{where}: not TOML: {error}") from error
-    unknown = set(tables) - {"witness", "log"}
-    if unknown:
-        raise ConfigError(f"{where}: unknown table [{min(unknown)}]; known are [witness] and [[log]]")
+    tables = read_tables(text, where, {"witness", "log"}, "[witness] and [[log]]")
     settings: WitnessSettings = parse_table(WitnessSettings, "witness", tables.get("witness", {}), where)
     if not 1 <= settings.port <= 65_535:
         raise ConfigError(f"{where}: witness.port is {settings.port}; it is 1 to 65535")
