@@ -31,13 +31,21 @@ def inputs(target: judge.Target) -> Iterator[bytes]:
             yield words(bytes(octets), chance)
 
 
-def judge_bounded(target: judge.Target, octets: bytes) -> None:
-    """Judge one input, and raise where that took too long or too much memory for its length."""
+def measured(target: judge.Target, octets: bytes) -> tuple[float, int]:
+    """Judge one input, and return the processor's seconds and the bytes of memory that it took."""
     tracemalloc.reset_peak()
     before, began = tracemalloc.get_traced_memory()[0], time.process_time()
     target.judge(octets)
-    spent, taken = time.process_time() - began, tracemalloc.get_traced_memory()[1] - before
-    assert spent < MOST_S + MOST_S_A_BYTE * len(octets), f"{spent} s for {len(octets)} bytes"
+    return time.process_time() - began, tracemalloc.get_traced_memory()[1] - before
+
+
+def judge_bounded(target: judge.Target, octets: bytes) -> None:
+    """Judge one input, and raise where that took too long or too much memory for its length."""
+    limit = MOST_S + MOST_S_A_BYTE * len(octets)
+    spent, taken = measured(target, octets)
+    if spent >= limit:  # once more: what a target makes only once is not the input's cost
+        spent = measured(target, octets)[0]
+    assert spent < limit, f"{spent} s for {len(octets)} bytes"
     assert taken < MOST_BYTES + MOST_BYTES_A_BYTE * len(octets), f"{taken} bytes of memory for {len(octets)} bytes"
 
 
