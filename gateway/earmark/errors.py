@@ -94,3 +94,7 @@ class CorruptLog(EarmarkError):
 
 class ConfigError(EarmarkError):
     """A setting or a file of the farm is missing or wrong: nothing was started."""
+
+
+class DeviceError(EarmarkError):
+    """A board, its port or a program that writes to it fails; given again, the same command goes on from there."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from earmark import cose, operator
 from earmark.cli.arguments import a_moment, a_reason
+from earmark.cli.boards import add_set_up
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.nodes import held_of, key_in, welcome
 from earmark.cli.parser import UsageError
@@ -24,13 +25,19 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     if command == "node rotate":
         parser.usage = (
             "earmark node rotate [--farm DIR] [--json] [--passphrase-file FILE]\n"
-            "                           --reason TEXT NAME (DID | --dir NODE_FOLDER)"
+            "                           --reason TEXT NAME\n"
+            "                           (DID | --dir NODE_FOLDER | --port PORT\n"
+            "                            [--kit KIT --board BOARD] [--wifi SSID]\n"
+            "                            [--wifi-password-file FILE]\n"
+            "                            [--host ADDRESS] [--yes])"
         )
         parser.add_argument("name", metavar="NAME", help="the node's name")
         parser.add_argument("new", nargs="?", metavar="DID", help="the did of the key that takes the name")
         parser.add_argument(
             "--dir", metavar="NODE_FOLDER", type=Path, help="take that key from a node's folder on this machine"
         )
+        parser.add_argument("--port", metavar="PORT", help="let the board on this serial port (or auto) make that key")
+        add_set_up(parser)
     else:
         parser.add_argument("name", metavar="NAME", help="the node's name, or the did of one of its keys")
         parser.add_argument(
@@ -55,6 +62,9 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
 
 
 def _rotate(farm: Farm, args: argparse.Namespace, screen: Screen) -> None:
+    if args.port and not (args.new or args.dir):
+        _rotate_board(farm, args, screen)
+        return
     key, node = _successor(args), operator.find_key(farm, args.name)
     before = held_of(farm, key)
     leaf = operator.rotate(farm, node.key, key, args.reason)
@@ -68,9 +78,20 @@ def _rotate(farm: Farm, args: argparse.Namespace, screen: Screen) -> None:
     screen.document({"name": node.name, **keys, "rotated_at": leaf, "reason": args.reason} | found)
 
 
+def _rotate_board(farm: Farm, args: argparse.Namespace, screen: Screen) -> None:
+    from earmark.cli.onboarding import rotate_board
+
+    former, key, leaf = rotate_board(farm, args, screen)
+    screen.say(f"{args.name} is rotated at leaf {leaf}; the board has a new key, and an outbox of its own for it:")
+    screen.copyable(cose.did(key))
+    screen.say("What the old key signed before stays, and stays provable.")
+    keys = {"did": cose.did(key), "former": cose.did(former)}
+    screen.document({"name": args.name, **keys, "rotated_at": leaf, "reason": args.reason})
+
+
 def _successor(args: argparse.Namespace) -> bytes:
-    if bool(args.new) == bool(args.dir):
-        raise UsageError("earmark node rotate", "give the new key's did, or --dir with the folder of its node")
+    if bool(args.new) == bool(args.dir) or args.port:
+        raise UsageError("earmark node rotate", "give the new key's did, or --dir, or --port with its board")
     try:
         return key_in(args.dir) if args.dir else cose.key_of(args.new)
     except EncodingError as error:

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from earmark import cose
@@ -24,11 +25,16 @@ _MOST_HOLES = 5
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `node list`: only the common ones."""
+    """Add the arguments of `node list`."""
+    parser.add_argument(
+        "--boards", action="store_true", help="list the serial ports with a board instead, and disturb none"
+    )
 
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
-    """List the nodes."""
+    """List the nodes, or the boards on this machine's ports, which needs no farm."""
+    if args.boards:
+        return _list_boards(screen)
     farm = farm_of(args)
     with reading(farm) as store:
         registry = load_registry(store, farm.operator_key())
@@ -44,6 +50,17 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.say(f"{count(key['statements'], 'statement')} held:", indent=2)
         screen.copyable(f"earmark node enroll {key['did']} {key['name']}", indent=4)
     screen.document({"nodes": nodes, "waiting": waiting})
+    return 0
+
+
+def _list_boards(screen: Screen) -> int:
+    from earmark.device.ports import ports
+
+    found = ports()
+    screen.table(("port", "board", "serial number"), [(p.device, p.is_called, p.serial_number) for p in found])
+    if not found:
+        screen.say("No board on a serial port: plug it in with a cable that carries data; many only charge.")
+    screen.document({"boards": [asdict(port) for port in found]})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`earmark node enroll`: a key that the operator lets in, from a did or from a node's folder."""
+"""`earmark node enroll`: a key that the operator lets in, from a did, a node's folder, or a board on a serial port."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ from typing import Any
 
 from earmark import cose, operator
 from earmark.access import node_settings, trusted_authority
+from earmark.cli.arguments import seconds
+from earmark.cli.boards import add_port, add_set_up
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.parser import UsageError
 from earmark.cli.passphrases import add_passphrase_file
@@ -30,14 +32,30 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `node enroll`."""
     parser.usage = (
         "earmark node enroll [--farm DIR] [--json] [--passphrase-file FILE]\n"
-        "                           (DID NAME | --dir NODE_FOLDER [NAME])"
+        "                           (DID NAME | --dir NODE_FOLDER [NAME] |\n"
+        "                            NAME [--port PORT] [--kit KIT --board BOARD]\n"
+        "                            [--wifi SSID] [--wifi-password-file FILE]\n"
+        "                            [--host ADDRESS] [--new-key] [--yes] [--wait S])"
     )
-    parser.add_argument("who", nargs="*", metavar="DID NAME", help="the node's did, and the name it is to have")
+    parser.add_argument(
+        "who",
+        nargs="*",
+        metavar="DID NAME",
+        help="the node's did and its name to be; for a board the name alone",
+    )
     parser.add_argument(
         "--dir",
         metavar="NODE_FOLDER",
         type=Path,
         help="take the key from a node's folder on this machine, and the name from its node.json",
+    )
+    add_port(parser)
+    add_set_up(parser)
+    parser.add_argument(
+        "--new-key", action="store_true", help="where the board's key is another farm's, or has ended: make another"
+    )
+    parser.add_argument(
+        "--wait", metavar="S", type=seconds, default=120.0, help="seconds to wait for a reading (default: 120)"
     )
     add_passphrase_file(parser)
 
@@ -45,6 +63,11 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Sign the statement and say where it stands."""
     farm = farm_of(args)
+    if len(args.who) == 1 and not args.dir:
+        from earmark.cli.onboarding import enrol_board
+
+        screen.document(enrol_board(farm, args, _checked(args.who[0]), screen))
+        return 0
     key, name = _who(args)
     before = held_of(farm, key)
     leaf = operator.enrol(farm, key, name)
@@ -65,7 +88,14 @@ def _who(args: argparse.Namespace) -> tuple[bytes, str]:
             return cose.key_of(args.who[0]), check_name(args.who[1])
     except EncodingError as error:
         raise UsageError("earmark node enroll", str(error)) from error
-    raise UsageError("earmark node enroll", "give a did and a name, or --dir with a node's folder")
+    raise UsageError("earmark node enroll", "give a did and a name, --dir with a node's folder, or a board's name")
+
+
+def _checked(name: str) -> str:
+    try:
+        return check_name(name)
+    except EncodingError as error:
+        raise UsageError("earmark node enroll", f"{error}; a did goes with a name") from error
 
 
 def key_in(folder: Path) -> bytes:

@@ -13,7 +13,10 @@ COMMANDS = {
     "init": ("earmark.cli.init", "make a farm: its keys, its settings and an empty log"),
     "run": ("earmark.cli.run", "run the gateway: broker, log, blocks and anchors"),
     "node enroll": ("earmark.cli.nodes", "let a node's statements into the log"),
+    "node doctor": ("earmark.cli.doctor", "look for what is wrong with the board on a serial port"),
+    "node flash": ("earmark.cli.flash", "put MicroPython and Earmark onto the board on a serial port"),
     "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
+    "node monitor": ("earmark.cli.monitor", "show what the board on a serial port says"),
     "node revoke": ("earmark.cli.endings", "end a node's key for good"),
     "node rotate": ("earmark.cli.endings", "give a node's name to a new key, and end the old one"),
     "node simulate": ("earmark.cli.simulate", "run nodes on this machine with the real firmware"),
@@ -42,7 +45,7 @@ COMMANDS = {
 """Every command: the module with its `add_arguments(command, parser)` and `run(args, screen)`, and what it does."""
 
 GROUPS = {
-    "node": "enrol, list, rotate and revoke nodes",
+    "node": "flash, enrol, examine, list, rotate and revoke nodes",
     "key": "passphrases of private keys",
     "broker": "a broker of your own",
     "log": "check, show and back up the log",
@@ -53,6 +56,7 @@ GROUPS = {
 
 _WITHOUT_FARM = {
     "init", "demo", "calendar init", "calendar run", "witness init", "witness run", "witness list", "check", "unpack",
+    "node doctor", "node flash", "node monitor",
 }  # fmt: skip
 """Commands without --farm."""
 

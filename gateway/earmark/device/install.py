@@ -1,0 +1,84 @@
+"""Earmark's firmware on a board: what is there is kept where it is the same, and the loader is written last."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from earmark.device.board import Board, OnBoard
+from earmark.errors import DeviceError
+
+LOADER = "/main.py"
+SLOTS = "/a", "/b"
+PIECE = 1024
+SPARE = 64 << 10
+"""Bytes of flash that stay free: settings, the slots' state, and an outbox that can hold something."""
+
+Progress = Callable[[int, int], None]
+
+
+def install(board: Board, files: Mapping[str, bytes], progress: Progress) -> int:
+    """Put files on the board, in their order; return how many bytes had to be written.
+
+    The first slot's manifest and the loader are to be the last two: a board that is unplugged before them runs what it
+    ran, or nothing, and the same call completes it.  What else is in the first slot goes, and the second slot with it.
+    Settings, key and outbox stay.  `DeviceError` where the flash has not enough room.
+    """
+    due = {path: content for path, content in files.items() if digest_on(board, path) != _digest(content)}
+    if not due:
+        return 0
+    for path in SLOTS[1:]:
+        board.call("files", "remove", path)
+    for path, _ in board.call("files", "below", SLOTS[0]):
+        if path not in files or path in due:
+            board.call("files", "remove", path)
+    total = sum(map(len, due.values()))
+    _check_room(board, total)
+    done = 0
+    for path, content in due.items():
+        write(board, path, content, partial(_onwards, progress, done, total))
+        done += len(content)
+    return total
+
+
+def _onwards(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def write(board: Board, path: str, content: bytes, progress: Callable[[int], None] = lambda done: None) -> None:
+    """Write a file that is there in full or not at all; what stood at the path stays until then."""
+    try:
+        board.call("files", "begin", path)
+        for at in range(0, len(content), PIECE):
+            board.call("files", "add", base64.b64encode(content[at : at + PIECE]))
+            progress(min(at + PIECE, len(content)))
+        is_whole = board.call("files", "end", path, _digest(content))
+    except OnBoard as error:
+        raise _refused(board, path, error) from error
+    if not is_whole:
+        raise DeviceError(f"{path} was not written as it was sent: check the cable, and give the same command again")
+
+
+def digest_on(board: Board, path: str) -> str | None:
+    """Return the SHA-256 of a file on the board in hexadecimal digits, None where there is none."""
+    found: str | None = board.call("files", "digest", path)
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _check_room(board: Board, wanted: int) -> None:
+    free, total = board.call("files", "room")
+    if free < wanted + SPARE:
+        raise DeviceError(
+            f"the board's flash has {free // 1024:,} of {total // 1024:,} KiB free, and {(wanted + SPARE) // 1024:,} "
+            "are needed: remove files of yours, or begin anew with --erase, which takes key and outbox too"
+        )
+
+
+def _refused(board: Board, path: str, error: OnBoard) -> DeviceError:
+    if "28" in error.raised or "ENOSPC" in error.raised:
+        return DeviceError(f"the board's flash is full: {path} was not written; remove files of yours, or use --erase")
+    return error

@@ -1,0 +1,100 @@
+"""The board's key: made there, of its hardware random source, and never read out; what shows which board has it."""
+
+import os
+import sys
+import time
+from binascii import hexlify, unhexlify
+
+_PROMISE = b"earmark enrolment\x00"
+"""Begins what is signed to show that the board has its key: no statement does, so nothing else can be made of it."""
+
+
+def use_slot(slot):
+    """Take the firmware's modules from a slot."""
+    if slot not in sys.path:
+        sys.path.insert(0, slot)
+
+
+def make(path):
+    """Make the key in a file, where there is none yet; return its public half in hexadecimal digits."""
+    import board
+    import identity
+
+    machine = board.current()
+    return hexlify(identity.load_or_create(path, machine.urandom, machine.SYNC).key).decode()
+
+
+def promise(path, nonce):
+    """Sign a nonce (hexadecimal digits) with the key in a file; return the signature in the same way."""
+    import board
+    import identity
+
+    machine = board.current()
+    signer = identity.load_or_create(path, machine.urandom, machine.SYNC)
+    return hexlify(signer.sign(_PROMISE + unhexlify(nonce))).decode()
+
+
+def newest(path):
+    """The `seq` of the newest statement in an outbox, 0 where there is none."""
+    if not _is_there(path):
+        return 0
+    import board
+    from files import Folder
+    from outbox import Outbox
+
+    return Outbox(Folder(path, board.current().SYNC), 4194304, 16384).head[0]
+
+
+def blink(pin, counts, repeats):
+    """Blink each count in turn, a pause between two, a longer one before the next time."""
+    import machine
+
+    led = machine.Pin(pin, machine.Pin.OUT)
+    for _ in range(repeats):
+        for count in counts:
+            for _ in range(count):
+                led.value(1)
+                time.sleep_ms(220)
+                led.value(0)
+                time.sleep_ms(280)
+            time.sleep_ms(900)
+        time.sleep_ms(1500)
+
+
+def put_away(folder, former):
+    """Move key, outbox and settings of a node into `folder/former`, and put what is in `folder/next` in their place.
+
+    The settings go first and come last: without them the firmware does not start, so that a board which is switched on
+    half-way makes no third key.  `next/former` holds the name while that is under way; called then, it goes on with it.
+    """
+    coming = folder + "/next"
+    if "former" in os.listdir(coming):
+        with open(coming + "/former") as file:
+            former = file.read()
+    else:
+        with open(coming + "/former.new", "w") as file:
+            file.write(former)
+        os.rename(coming + "/former.new", coming + "/former")
+    _move(folder, folder + "/" + former)
+    for name in ("identity", "node.json"):
+        if name in os.listdir(coming):
+            os.rename(coming + "/" + name, folder + "/" + name)
+    os.remove(coming + "/former")
+    os.rmdir(coming)
+
+
+def _move(folder, kept):
+    """Move what is the old key's, unless the new key's is there already."""
+    if not _is_there(kept):
+        os.mkdir(kept)
+    for name in ("node.json", "outbox", "identity"):
+        if _is_there(folder + "/" + name) and not _is_there(kept + "/" + name):
+            os.rename(folder + "/" + name, kept + "/" + name)
+
+
+def _is_there(path):
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
