@@ -1,7 +1,6 @@
 """Options and questions of the commands about boards on a serial port."""
 
 import argparse
-import importlib
 import sys
 from getpass import getpass
 from pathlib import Path
@@ -70,7 +69,6 @@ def kit_settings(args: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError("--kit and --board go together: which kit, on which board")
     if not args.kit:
         return {}
-    modules = (importlib.import_module(f"earmark.hardware.{name}") for name in ("build", "firmware", "library"))
-    build, firmware, library = modules
-    settings: dict[str, Any] = firmware.node_settings(build.fit(library.kit(args.kit), library.board(args.board)))
-    return settings
+    from earmark.hardware import build, firmware, library
+
+    return firmware.node_settings(build.fit(library.kit(args.kit), library.board(args.board)))
