@@ -21,7 +21,7 @@ def test_beacons(row: dict[str, Any]) -> None:
     assert [[s.chain, s.number, s.hash.hex(), s.time_s] for s in sources] == row["sources"]
     assert (beacon.encode(sources), beacon.nonce(message).hex()) == (message, row["nonce"])
     for source, header in zip(sources, row["evidence"] or [], strict=False):
-        evidence.check_header(source, bytes.fromhex(header))
+        evidence.check_source(source, bytes.fromhex(header))
 
 
 @pytest.mark.parametrize("row", **named(BEACONS["must_reject"]))

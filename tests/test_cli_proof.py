@@ -151,7 +151,7 @@ def test_a_lower_bound_for_some_is_said_to_be_for_some(earmark: Earmark, sample:
     said = earmark("check", "mixed.earmark", "--operator", sample.did, *blocks(sample, "beacon"))
     assert "\n7 Not before: partly proven\n" in said.out
     assert "Signed after: proven for 1 of 2 statements only" in said.words
-    assert "1 statement(s) with no beacon whose block is one of yours" in said.words
+    assert "1 statement(s) with no beacon that counts for you" in said.words
     assert earmark("check", "mixed.earmark", "--operator", sample.did, "--json").json()["not_before"] is None
 
 

@@ -20,8 +20,9 @@ import chain
 from earmark import beacon, cbor, cose, proof
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
+from earmark.evidence.drand import NETWORKS
 from earmark.note import COSIGNATURE, VerifierKey, decode_verifier_key
-from pinned import named, vectors
+from pinned import named, network, vectors
 
 NONCE = beacon.nonce(MESSAGE)
 
@@ -32,6 +33,14 @@ CHUNKS = 24
 def arguments(row: dict[str, Any]) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
     blocks = [(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]]
     return bytes.fromhex(row["bytes"]), cose.key_of(row["operator"]), blocks
+
+
+def inputs(row: dict[str, Any]) -> dict[str, Any]:
+    """What a verifier brings besides block hashes."""
+    return {
+        "witnesses": witnesses(row),
+        "networks": NETWORKS | {each.id: each for each in map(network, row["networks"])},
+    }
 
 
 def witnesses(row: dict[str, Any]) -> list[VerifierKey]:
@@ -48,7 +57,7 @@ def wrapped(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("row", **named(PROOFS["valid"]))
 def test_valid_proofs(row: dict[str, Any]) -> None:
-    report = proof.check(*arguments(row), witnesses=witnesses(row))
+    report = proof.check(*arguments(row), **inputs(row))
     assert [[each.name, each.time_s] for each in report.witnessed] == row["witnessed"]
     assert [step.proven for step in report.steps if step.number == 10].count(True) == len(row["witnessed"])
     assert [subject.index for subject in report.subjects] == row["subjects"]
@@ -65,7 +74,7 @@ def test_valid_proofs(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("row", **named(PROOFS["must_reject"]))
 def test_proofs_that_must_be_refused(row: dict[str, Any]) -> None:
     with pytest.raises(ProofError) as refusal:
-        proof.check(*arguments(row), witnesses=witnesses(row))
+        proof.check(*arguments(row), **inputs(row))
     assert refusal.value.step == row["step"]
     assert f"step {row['step']} " in str(refusal.value)
 

@@ -10,6 +10,7 @@ import pytest
 
 import second_bitcoin
 import second_chain
+import second_drand
 from pinned import named, vectors
 from second_note import check_consistency_file, check_witness, cosignatures, key_of_witness
 from second_statement import (
@@ -34,18 +35,25 @@ def anchored(kind: str, chain: str, octets: bytes, digest: bytes) -> tuple[str, 
     return EVIDENCE[kind](chain, octets, digest)
 
 
-def beacon(message: bytes, headers: list[bytes]) -> list[tuple[str, int, bytes, int]]:
-    """The blocks of a beacon's sources, by their evidence."""
+def beacon(
+    message: bytes, octets: list[bytes], networks: dict[str, second_drand.Network]
+) -> list[tuple[tuple[str, int, bytes, int], bool]]:
+    """The blocks and rounds of a beacon's sources, by their evidence, and whether each is proven by its signature."""
     sources = second_chain.sources(message)
-    need(len(headers) == len(sources))
-    blocks = [
-        second_bitcoin.chain_block(chain, header, height)
-        if chain.startswith("bip122:")
-        else second_chain.chain_block(chain, header)
-        for (chain, height, _, _), header in zip(sources, headers, strict=True)
-    ]
-    need([list(block) for block in blocks] == sources)
-    return blocks
+    need(len(octets) == len(sources))
+    return [source_of(tuple(source), each, networks) for source, each in zip(sources, octets, strict=True)]
+
+
+def source_of(
+    source: Any, octets: bytes, networks: dict[str, second_drand.Network]
+) -> tuple[tuple[str, int, bytes, int], bool]:
+    chain, height, _, _ = source
+    if chain.startswith("drand:"):
+        return source, second_drand.round_of(source, octets, networks)
+    is_bitcoin = chain.startswith("bip122:")
+    block = second_bitcoin.chain_block(chain, octets, height) if is_bitcoin else second_chain.chain_block(chain, octets)
+    need(block == source)
+    return block, False
 
 
 def split(low: int, high: int) -> int:
@@ -55,13 +63,19 @@ def split(low: int, high: int) -> int:
 class Checker:
     """§9, a method a step."""
 
-    def __init__(self, operator: str, blocks: set[tuple[str, bytes]], witnesses: list[str]) -> None:
-        self.witnesses = witnesses
+    def __init__(
+        self,
+        operator: str,
+        blocks: set[tuple[str, bytes]],
+        witnesses: list[str],
+        networks: dict[str, second_drand.Network],
+    ) -> None:
+        self.witnesses, self.networks = witnesses, networks
         self.operator, self.blocks, self.used = key_of(operator), blocks, set[tuple[str, bytes]]()
 
     def file(self, octets: bytes) -> None:
         outer = unpack(octets)
-        need(type(outer) is list and len(outer) == 3 and outer[0] == "earmark-proof-2" and type(outer[2]) is bytes)
+        need(type(outer) is list and len(outer) == 3 and outer[0] == "earmark-proof-3" and type(outer[2]) is bytes)
         need(outer[1] == sha256(outer[2]))
         body = unpack(outer[2])
         need(type(body) is dict and set(body) == set(range(1, 9)))
@@ -197,7 +211,8 @@ class Checker:
         for message, headers in self.beacons:
             nonce = sha256(message)[:16]
             need(nonce in {self.said[index].nonce for index in self.subjects})
-            times = [block[3] for block in beacon(message, headers) if self.vouched(block)]
+            found = beacon(message, headers, self.networks)
+            times = [block[3] for block, proven in found if self.vouched(block) or proven]
             self.before |= {nonce: max(times)} if times else {}
 
     def not_after(self) -> None:
@@ -215,11 +230,15 @@ class Checker:
         self.witnessed = {vkey: check_witness(self.cosigned, vkey) for vkey in self.witnesses}
 
 
+def network(row: dict[str, Any]) -> second_drand.Network:
+    return row["hash"], bytes.fromhex(row["key"]), row["genesis_s"], row["period_s"]
+
+
 def check(row: dict[str, Any]) -> tuple[int, Checker]:
     """The number of the step that fails, or 0, and the checker."""
-    checker = Checker(
-        row["operator"], {(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]}, row["witnesses"]
-    )
+    blocks = {(chain, bytes.fromhex(octets)) for chain, octets in row["blocks"]}
+    networks = second_drand.known([second_drand.QUICKNET, *map(network, row["networks"])])
+    checker = Checker(row["operator"], blocks, row["witnesses"], networks)
     steps = [checker.registry, checker.signed_by_gateway, checker.block, checker.log, checker.signer]
     steps += [checker.not_before, checker.not_after, checker.hashes_used, checker.witness]
     for number_, step in enumerate([lambda: checker.file(bytes.fromhex(row["bytes"])), *steps], 1):
@@ -282,7 +301,24 @@ def test_valid_beacons_name_the_blocks_of_their_evidence(row: dict[str, Any]) ->
     assert [[*source[:2], source[2].hex(), source[3]] for source in second_chain.sources(message)] == row["sources"]
     assert sha256(message)[:16].hex() == row["nonce"]
     if row["evidence"]:
-        beacon(message, [bytes.fromhex(header) for header in row["evidence"]])
+        beacon(message, [bytes.fromhex(header) for header in row["evidence"]], {})
+
+
+@pytest.mark.parametrize("row", **named(vectors("drand")["valid"]))
+def test_valid_rounds_verify(row: dict[str, Any]) -> None:
+    message, octets = unpack(bytes.fromhex(row["bytes"]))
+    [((chain, number, _, time_s), is_proven)] = beacon(message, octets, second_drand.known([network(row["network"])]))
+    assert is_proven
+    assert {"chain": chain, "round": number, "time_s": time_s} == row["source"]
+
+
+@pytest.mark.parametrize("row", **named(vectors("drand")["must_reject"]))
+def test_must_reject_rounds_are_refused(row: dict[str, Any]) -> None:
+    message, octets = unpack(bytes.fromhex(row["bytes"]))
+    with pytest.raises(Refused):
+        beacon(message, octets, second_drand.known([network(row["network"])]))
+    if row["why"] == "signature":  # that of a network that is not known nobody can judge
+        assert [is_proven for _, is_proven in beacon(message, octets, {})] == [False]
 
 
 @pytest.mark.parametrize("row", **named(vectors("beacon")["must_reject"]))

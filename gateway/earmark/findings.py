@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from earmark.cosignature import Cosignature
 from earmark.evidence import Authority, ChainBlock
 from earmark.evidence.bitcoin import is_bitcoin
+from earmark.evidence.drand import NETWORKS, is_drand
 from earmark.note import VerifierKey
 from earmark.registry import Enrolment
 from earmark.report import Step
@@ -20,16 +21,31 @@ _WITNESSED = (
 
 
 def say_not_before(before: Sequence[ChainBlock | None]) -> list[Step]:
-    """Say for how many statements a block of the verifier's shows when they were signed at the earliest."""
+    """Say for how many statements a block of the verifier's, or a round of drand, shows when they were signed at the
+    earliest.
+    """
     said, found = [], [block for block in before if block]
     if found:
         first = min(found, key=lambda block: block.time_s)
-        finding = f"{len(found):,} statement(s) signed after {where(first)}, or a later one of yours"
+        finding = f"{len(found):,} statement(s) signed after {where(first)}, or a later one that counts"
         said.append(Step(7, True, finding))
     missing = len(before) - len(found)
     if missing:
-        said.append(Step(7, False, f"{missing:,} statement(s) with no beacon whose block is one of yours"))
+        said.append(Step(7, False, f"{missing:,} statement(s) with no beacon that counts for you"))
     return said
+
+
+def say_unproven(sources: Sequence[ChainBlock], networks: Collection[str], can_verify: bool) -> Step:
+    """Say what it takes to make a beacon of these sources count, when none does with what the verifier brought."""
+    advice = []
+    rounds = [source for source in sources if is_drand(source.chain)]
+    if any(source.chain in networks for source in rounds) and not can_verify:
+        advice.append("this installation lacks py_arkworks_bls12381, which verifies drand's signatures: pip install it")
+    elif rounds:
+        advice.append("that network of drand is not known here")
+    if len(rounds) < len(sources) or not can_verify:
+        advice.append("compare that hash with your own view of the chain")
+    return Step(7, False, f"carries {', '.join(map(where, sources))}: {'; or '.join(advice)}")
 
 
 def say_not_after(
@@ -93,12 +109,16 @@ def _time(seconds: int) -> str:
 
 
 def where(block: ChainBlock) -> str:
-    """Name a chain's block, or an authority's time stamp.
+    """Name a chain's block, a round of drand, or an authority's time stamp.
 
     The hash of a Bitcoin header does not cover its height, so that this is only said (§7).
     """
     if block.is_stamp:
         return f"time stamp {block.number:x} by {block.chain}"
+    if is_drand(block.chain):
+        network = NETWORKS.get(block.chain)
+        name = f"drand's {network.name}, {_time(block.time_s)}" if network else f"{block.chain}, 0x{block.hash.hex()}"
+        return f"round {block.number} of {name}"
     if is_bitcoin(block.chain):
         return f"block 0x{block.hash.hex()} of {block.chain} (number {block.number}, as the file says)"
     return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"

@@ -5,7 +5,7 @@ An auditor reads this file and those below it: no I/O, no clock, no environment.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -18,14 +18,15 @@ from earmark.cose import did
 from earmark.cosignature import Cosignature
 from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import RFC3161, Authority, ChainBlock
-from earmark.findings import not_established, say_not_after, say_not_before, say_signers, say_witness, where
+from earmark.evidence.drand import NETWORKS, Network, can_verify, verify_known
+from earmark.findings import not_established, say_not_after, say_not_before, say_signers, say_unproven, say_witness
 from earmark.note import VerifierKey
 from earmark.registry import Enrolment, Registry
 from earmark.report import TITLES, Report, Step, Subject
 from earmark.statement import NO_ENTRY, REGISTRY, Claims, decode
 from earmark.verifier import Examination
 
-MAGIC = "earmark-proof-2"
+MAGIC = "earmark-proof-3"
 MAX_STATEMENTS = 100_000
 
 
@@ -34,8 +35,8 @@ class Proof:
     """The parts of a proof file (§8).
 
     `checkpoint` has the gateway's signature line, and those of witnesses after it; `statements` are (index, raw)
-    ascending; `subjects` the indexes the file is about; `beacons` are (message, headers), `anchors` (kind, chain,
-    evidence).
+    ascending; `subjects` the indexes the file is about; `beacons` are (message, evidence of each source), `anchors`
+    (kind, chain, evidence).
     """
 
     header: bytes
@@ -84,6 +85,7 @@ def check(
     witnesses: Sequence[VerifierKey] = (),
     examine: Callable[[Sequence[bytes]], Examination] = Examination,
     authorities: Sequence[Authority] = (),
+    networks: Mapping[str, Network] = NETWORKS,
 ) -> Report:
     """Check a proof file by the numbered steps of §9 and return what it establishes.
 
@@ -91,7 +93,7 @@ def check(
     a source of his own, and `witnesses` the keys of those whose word counts for him; cosignatures of others are passed
     over.  Raises `ProofError` with the number of the first step that fails.  `examine` reads and
     verifies the statements; `bulk` has one that does it by all cores.  `authorities` are the certificates of those
-    whose time stamps count.
+    whose time stamps count, `networks` the networks of drand whose rounds do, by their ids.
     """
     proof, view = decode_proof(encoded), _View(blocks)
     steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
@@ -128,7 +130,7 @@ def check(
             raise ProofError(f"leaf {index}: {faults[index]}")
     steps += say_signers(signers.values())
     with _step(7):
-        newest = _check_beacons(proof, {claims.beacon for claims in said.values()}, view, steps)
+        newest = _check_beacons(proof, {claims.beacon for claims in said.values()}, view, networks, steps)
     before = [newest.get(claims.beacon or b"") for claims in said.values()]
     steps += say_not_before(before)
     with _step(8):
@@ -152,6 +154,7 @@ def check(
         steps=tuple(steps),
         subjects=subjects,
         blocks=tuple(view.seen),
+        rounds=view.rounds,
         anchors=judged,
         stamps=stamps,
         not_after=not_after,
@@ -166,11 +169,15 @@ class _View:
     def __init__(self, blocks: Collection[tuple[str, bytes]]) -> None:
         self._blocks = frozenset(blocks)
         self.seen: dict[ChainBlock, None] = {}
+        self.rounds: frozenset[ChainBlock] = frozenset()
 
     def vouches(self, block: ChainBlock) -> bool:
-        """Say whether the verifier gave this block's hash, and remember that the file leads to it."""
+        """Say whether the verifier gave this block's hash, or it is one of `rounds`, the rounds of drand that verified.
+
+        Remembers that the file leads to it.
+        """
         self.seen[block] = None
-        return (block.chain, block.hash) in self._blocks
+        return block in self.rounds or (block.chain, block.hash) in self._blocks
 
     def check_used(self) -> list[Step]:
         """Raise `ProofError` if the file leads to none of the blocks of one of the verifier's hashes."""
@@ -268,21 +275,23 @@ def _check_signers(registry: Registry, subjects: dict[int, Claims]) -> dict[byte
 
 
 def _check_beacons(
-    proof: Proof, nonces: Collection[bytes | None], view: _View, steps: list[Step]
+    proof: Proof, nonces: Collection[bytes | None], view: _View, networks: Mapping[str, Network], steps: list[Step]
 ) -> dict[bytes, ChainBlock]:
-    """Return, per nonce, the newest block that the verifier vouches for; note the beacons without one."""
-    newest = {}
-    for message, headers in proof.beacons:
+    """Return, per nonce, the newest block or round that counts for the verifier; note the beacons without one."""
+    carried = {}
+    for message, octets in proof.beacons:
         nonce = beacon.nonce(message)
         if nonce not in nonces:
             raise ProofError("a beacon that no statement of the file carries")
-        sources = list(_beacon_blocks(message, headers))
-        vouched = [block for block in sources if view.vouches(block)]
-        if vouched:
-            newest[nonce] = max(vouched, key=lambda block: block.time_s)
+        carried[nonce] = list(_beacon_sources(message, octets, networks))
+    view.rounds = verify_known((pair for pairs in carried.values() for pair in pairs), networks)
+    newest = {}
+    for nonce, pairs in carried.items():
+        counted = [source for source, _ in pairs if view.vouches(source)]
+        if counted:
+            newest[nonce] = max(counted, key=lambda block: block.time_s)
         else:
-            places = ", ".join(map(where, sources))
-            steps.append(Step(7, False, f"carries {places}: compare that hash with your own view of the chain"))
+            steps.append(say_unproven([source for source, _ in pairs], networks, can_verify()))
     return newest
 
 
@@ -314,13 +323,15 @@ def _check_witnesses(
     return found
 
 
-def _beacon_blocks(message: bytes, headers: Sequence[bytes]) -> Iterator[ChainBlock]:
+def _beacon_sources(
+    message: bytes, octets: Sequence[bytes], networks: Mapping[str, Network]
+) -> Iterator[tuple[ChainBlock, bytes]]:
     sources = beacon.decode(message)
-    if len(sources) != len(headers):
-        raise ProofError("a beacon with another number of block headers than sources")
-    for source, header in zip(sources, headers, strict=True):
-        evidence.check_header(source, header)
-        yield source
+    if len(sources) != len(octets):
+        raise ProofError("a beacon with evidence of another number of sources than it has")
+    for source, each in zip(sources, octets, strict=True):
+        evidence.check_source(source, each, networks)
+        yield source, each
 
 
 @contextmanager
@@ -334,7 +345,7 @@ def _step(number: int) -> Iterator[None]:
 def _open(encoded: bytes) -> dict[Any, Any]:
     outer = cbor.decode(encoded)
     if type(outer) is not list or [type(item) for item in outer] != [str, bytes, bytes] or outer[0] != MAGIC:
-        raise EncodingError("not an Earmark proof file of version 2")
+        raise EncodingError("not an Earmark proof file of version 3")
     if hashlib.sha256(outer[2]).digest() != outer[1]:
         raise EncodingError("the digest does not match: the file was damaged or altered")
     body = cbor.decode(outer[2])
@@ -351,7 +362,7 @@ def _decode_body(body: dict[Any, Any]) -> Proof:
         if any(type(row) is not list or [type(item) for item in row] != types for row in rows[label]):
             raise EncodingError(f"a row of label {label} of the wrong form")
     if any(type(index) is not int for index in body[5]) or any(type(h) is not bytes for _, hs in rows[7] for h in hs):
-        raise EncodingError("a subject that is not an index, or a block header that is not bytes")
+        raise EncodingError("a subject that is not an index, or evidence of a beacon that is not bytes")
     indexes = list(map(itemgetter(0), rows[4]))
     for what, keys in (("statements", indexes), ("subjects", body[5]), ("beacons", [row[0] for row in rows[7]])):
         _ascending(what, keys)

@@ -25,7 +25,7 @@ TITLES = (
 
 @dataclass(slots=True)  # not frozen: a file may have 100,000, and each takes three times as long
 class Subject:
-    """One proven statement: where it stands, who signed it, and the newest trusted block it was signed after."""
+    """One proven statement: where it stands, who signed it, and the newest trusted block or round before it."""
 
     index: int
     raw: bytes
@@ -62,10 +62,11 @@ class Step:
 class Report:
     """What a check that held established.
 
-    `blocks` are the chain blocks that the file leads to, by beacon or anchor; `anchors` pairs each anchor's with
-    whether the verifier vouches for it; `stamps` pairs the id of each time stamp's authority with what the token says,
-    None where the verifier brought no certificate of it; `not_after` is the earliest of the vouched blocks and the
-    stamps with a certificate, None where there is none; `witnessed` are the cosignatures of the verifier's witnesses.
+    `blocks` are the chain blocks and rounds of drand that the file leads to, by beacon or anchor; `rounds` are those
+    whose signatures verified; `anchors` pairs each anchor's block with whether the verifier vouches for it; `stamps`
+    pairs the id of each time stamp's authority with what the token says, None where the verifier brought no certificate
+    of it; `not_after` is the earliest of the vouched blocks and the stamps with a certificate, None where there is
+    none; `witnessed` are the cosignatures of the verifier's witnesses.
     """
 
     registry: Registry
@@ -73,6 +74,7 @@ class Report:
     steps: tuple[Step, ...]
     subjects: tuple[Subject, ...]
     blocks: tuple[ChainBlock, ...]
+    rounds: frozenset[ChainBlock]
     anchors: tuple[tuple[ChainBlock, bool], ...]
     stamps: tuple[tuple[str, ChainBlock | None], ...]
     not_after: ChainBlock | None
@@ -81,7 +83,7 @@ class Report:
 
     @property
     def not_before(self) -> ChainBlock | None:
-        """The block that every subject was signed after; None where one has no such block."""
+        """The block or round that every subject was signed after; None where one has none."""
         known = [subject.not_before for subject in self.subjects if subject.not_before]
         return min(known, key=lambda block: block.time_s) if len(known) == len(self.subjects) else None
 
@@ -93,11 +95,15 @@ class Report:
         return [subject for subject in self.subjects if _is_misdated(subject, self.not_after)]
 
     def to_compare(self) -> list[ChainBlock]:
-        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time."""
+        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time.
+
+        Where a round of drand dates every subject the beacons' blocks are left out: they are older.
+        """
         anchors = [block for block, _ in self.anchors]
         vouched = {block for block, is_vouched in self.anchors if is_vouched}
-        vouched |= {subject.not_before for subject in self.subjects if subject.not_before}
-        left = [block for block in self.blocks if block not in vouched]
+        vouched |= self.rounds | {subject.not_before for subject in self.subjects if subject.not_before}
+        is_dated = all(subject.not_before in self.rounds for subject in self.subjects)
+        left = [block for block in self.blocks if block not in vouched and (block in anchors or not is_dated)]
         return sorted(left, key=lambda block: (block not in anchors, block.time_s))
 
 

@@ -15,6 +15,7 @@ import blocks
 import cosigners
 import evidences
 import proofs
+import rounds
 import stamps
 import standards
 import statements
@@ -30,6 +31,7 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "cosignature": cosigners.cosignatures,
     "consistency": cosigners.consistencies,
     "beacon": evidences.beacon_vectors,
+    "drand": rounds.vectors,
     "evidence": evidences.evidence_vectors,
     "stamp": stamps.vectors,
     "acknowledgement": blocks.acknowledgements,

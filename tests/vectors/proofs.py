@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+import rounds
 import satoshi
 import stamps
 from actors import GATEWAY, NEIGHBOUR, OPERATOR, ORIGIN, STRANGER, TOMATO, sign
@@ -18,6 +19,7 @@ from chain import BEACON, CHAIN, OTHER
 from earmark import beacon, block, cbor, cosignature, evidence, statement
 from earmark.evidence import ChainBlock
 from earmark.evidence.bitcoin import MAINNET, REGTEST
+from earmark.evidence.drand import QUICKNET, Network, make_round
 from earmark.proof import MAGIC, Proof
 
 Case = tuple[str, int, bytes]
@@ -49,17 +51,20 @@ def _valid(
     upper: bool,
     witnesses: tuple[str, ...] = (),
     witnessed: tuple[tuple[str, int], ...] = (),
+    networks: tuple[Network, ...] = (),
 ) -> dict[str, Any]:
+    """A row; `lower` says that the beacon's first source counts."""
     anchors = [evidence.check(*anchor, _hash(proof)) for anchor in proof.anchors if anchor[0] != evidence.RFC3161]
     anchors = [found for found in anchors if found in blocks]
     return {
         "name": name,
         "operator": OPERATOR.did,
         "blocks": [[found.chain, found.hash.hex()] for found in blocks],
+        "networks": [rounds.told(network) for network in networks],
         "witnesses": list(witnesses),
         "witnessed": [list(row) for row in witnessed],
         "subjects": list(proof.subjects),
-        "not_before_s": BEACON.block.time_s if lower else None,
+        "not_before_s": beacon.decode(proof.beacons[0][0])[0].time_s if lower else None,
         "not_after_s": min(found.time_s for found in anchors) if upper else None,
         "bytes": proof.encode().hex(),
     }
@@ -102,6 +107,7 @@ def vectors() -> dict[str, Any]:
         _valid("a time stamp without its certificate, and an anchor", _stamped(small), both_small, True, True),
         _valid("a time stamp that no reader without its certificate judges", _stamped(small, b"?"), [], False, False),
     ]
+    valid += _drand()
     given = [[found.chain, found.hash.hex()] for found in (BEACON.block, small_after.block)]
     refused = [(row, OPERATOR.did, []) for group in (_files, registries, _blocks, _trees, signers) for row in group()]
     refused += [(row, OPERATOR.did, []) for row in _times(small)]
@@ -112,15 +118,38 @@ def vectors() -> dict[str, Any]:
         ("a block hash under another chain", [[OTHER, given[1][1]]]),
     ):
         refused.append(((name, 9, small.encode()), OPERATOR.did, blocks))
-    rows = [
-        {"name": name, "step": step, "operator": operator, "blocks": blocks, "witnesses": [], "bytes": octets.hex()}
-        for (name, step, octets), operator, blocks in refused
-    ]
-    rows += [
-        {"name": n, "step": 10, "operator": OPERATOR.did, "blocks": [], "witnesses": [VKEY.encode()], "bytes": o.hex()}
-        for n, o in false_witnesses(small)
-    ]
+    rows = [_refused(*case, operator=operator, blocks=blocks) for case, operator, blocks in refused]
+    rows += [_refused(name, 10, octets, witnesses=[VKEY.encode()]) for name, octets in false_witnesses(small)]
     return {"valid": valid, "must_reject": rows}
+
+
+def _refused(name: str, step: int, octets: bytes, operator: str = OPERATOR.did, **given: Any) -> dict[str, Any]:
+    inputs = {"operator": operator, "blocks": [], "networks": [], "witnesses": []} | given
+    return {"name": name, "step": step, **inputs, "bytes": octets.hex()}
+
+
+def _with_rounds(*made: rounds.Round) -> Proof:
+    """A proof of one statement that was signed after these rounds, or blocks."""
+    message, evidence = rounds.row(list(made))
+    return single_log(message).proof([2], beacons=((message, evidence),))
+
+
+def _drand() -> list[dict[str, Any]]:
+    own, block = rounds.OWN.round(rounds.NEWEST), (satoshi.BEACON.block, satoshi.BEACON.header)
+    mine, theirs = (rounds.OWN.network,), (rounds.OTHERS.network,)
+    return [
+        _valid("a round of quicknet", _with_rounds(rounds.real(1000)), [], True, False),
+        _valid("a round of quicknet and a Bitcoin block", _with_rounds(rounds.real(657413), block), [], True, False),
+        _valid("a round of a network of the verifier's", _with_rounds(own), [], True, False, networks=mine),
+        _valid("a round of another network than the verifier's", _with_rounds(own), [], False, False, networks=theirs),
+        _valid("a round whose randomness the verifier gave", _with_rounds(own), [own[0]], True, False),
+        _valid("a false round that the verifier knows no network of", _false_round(), [], False, False),
+    ]
+
+
+def _false_round() -> Proof:
+    false = rounds.OTHERS.sign(rounds.NEWEST)
+    return _with_rounds((make_round(rounds.OWN.network, rounds.NEWEST, false), false))
 
 
 def _stamped(proof: Proof, octets: bytes = b"", chain_id: str = "") -> Proof:
@@ -211,8 +240,8 @@ def _files() -> list[Case]:
         ("a byte left over in the body", 1, _wrap(cbor.encode(body) + b"\0")),
         ("a bit of the digest flipped", 1, flip(whole, 20)),
         ("a bit of the body flipped", 1, flip(whole, len(whole) - 1)),
-        ("the version before", 1, _wrap(cbor.encode(body), "earmark-proof-1")),
-        ("another version", 1, _wrap(cbor.encode(body), "earmark-proof-3")),
+        ("the version before", 1, _wrap(cbor.encode(body), "earmark-proof-2")),
+        ("another version", 1, _wrap(cbor.encode(body), "earmark-proof-4")),
         ("a statement in the file's place", 1, rows[2][1]),
         *found,
     ]
@@ -301,6 +330,24 @@ def _with_revocation(log: Log) -> bytes:
     ).encode()
 
 
+def _false_rounds() -> list[Case]:
+    block, signature = rounds.real(1000)
+    later = rounds.real(657413)[1]
+    whole = _with_rounds((block, signature))
+    made: dict[str, rounds.Round] = {
+        "a round of quicknet under another round's signature": (make_round(QUICKNET, 1000, later), later),
+        "a round of quicknet with another randomness": (replace(block, hash=bytes(32)), signature),
+        "a round of quicknet at another time": (replace(block, time_s=block.time_s + 1), signature),
+        "a round of quicknet under a name": (replace(block, chain="drand:quicknet"), signature),
+    }
+    message = whole.beacons[0][0]
+    return [
+        *((name, 7, _with_rounds(each).encode()) for name, each in made.items()),
+        ("a round's signature missing", 7, replace(whole, beacons=((message, ()),)).encode()),
+        ("a round's signature altered", 7, replace(whole, beacons=((message, (flip(signature, 40),)),)).encode()),
+    ]
+
+
 def _times(proof: Proof) -> list[Case]:
     foreign = chain.anchor(bytes(32))
     other = beacon.encode([foreign.block])
@@ -320,6 +367,7 @@ def _times(proof: Proof) -> list[Case]:
         ("a beacon's header twice", 7, beacons((MESSAGE, (header, header)))),
         ("a beacon's header of another block", 7, beacons((MESSAGE, (foreign.header,)))),
         ("a beacon's header altered", 7, beacons((MESSAGE, (flip(header, 40),)))),
+        *_false_rounds(),
         ("a time stamp on a chain", 8, _stamped(proof, chain_id=where).encode()),
         ("a time stamp under an id that is too short", 8, _stamped(proof, chain_id="tsa:" + "0" * 31).encode()),
         ("a time stamp under an id in capitals", 8, _stamped(proof, chain_id="tsa:" + "A" * 32).encode()),

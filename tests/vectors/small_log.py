@@ -88,12 +88,12 @@ class Log:
         )
 
 
-def single_log() -> Log:
-    """One node that said one thing, at leaf 2 of 4: the smallest proof."""
+def single_log(message: bytes = MESSAGE) -> Log:
+    """One node that said one thing after a beacon, at leaf 2 of 4: the smallest proof."""
     log = Log()
     log.enrol(GATEWAY.key, "gateway", ORIGIN)
     log.enrol(TOMATO.key, "node", "tomato-1")
-    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0, beacon=beacon.nonce(MESSAGE))
+    log.node(TOMATO, "tomato-1", pack("tomato-1", 215), method=0, beacon=beacon.nonce(message))
     log.node(TOMATO, "tomato-1", pack("tomato-1", 216), method=0)
     return log
 

@@ -16,7 +16,8 @@ from earmark.block import (
     verify_receipt,
 )
 from earmark.errors import EarmarkError
-from earmark.evidence import check_header
+from earmark.evidence import check_source
+from earmark.evidence.drand import verify_known
 from earmark.registry import Registry
 from earmark.store import SealedBlock, Store
 
@@ -58,12 +59,14 @@ class Beacons:
         seen.add(nonce)
 
 
-def _evidence_fits(message: bytes, headers: bytes) -> bool:
-    sources, kept = beacon.decode(message), cbor.decode(headers)
+def _evidence_fits(message: bytes, evidence: bytes) -> bool:
+    sources, kept = beacon.decode(message), cbor.decode(evidence)
     if len(sources) != len(kept):
         return False
-    for source, header in zip(sources, kept, strict=True):
-        check_header(source, header)
+    pairs = list(zip(sources, kept, strict=True))
+    for source, octets in pairs:
+        check_source(source, octets)
+    verify_known(pairs)
     return True
 
 

@@ -12,6 +12,7 @@ from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from earmark.evidence.bitcoin import is_bitcoin
+from earmark.evidence.drand import NETWORKS, is_drand
 from earmark.export import describe_body, to_json
 from earmark.registry import Enrolment
 from earmark.report import TITLES, Report, Step, Subject
@@ -219,6 +220,9 @@ def _width(seconds: int) -> str:
 def _when(block: ChainBlock) -> str:
     if block.is_stamp:
         return f"{utc(block.time_s)} (the authority {block.chain} says so)"
+    if block.chain in NETWORKS:
+        name = f"drand's {NETWORKS[block.chain].name}"
+        return f"{utc(block.time_s)} (round {block.number} of {name}, a number that nobody knew before)"
     said = ", as the file says" if is_bitcoin(block.chain) else ""  # no hash covers a Bitcoin block's number
     return f"{utc(block.time_s)} (block {block.number} of {block.chain}{said})"
 
@@ -245,13 +249,14 @@ def _say_what_to_compare(report: Report, args: argparse.Namespace, screen: Scree
         return
     screen.heading("To prove the times")
     screen.say(
-        "Look these blocks up where you trust what you see: a node of your own, or two explorers that are independent. "
+        "Look these up where you trust what you see: a node of your own, or two explorers that are independent. "
         "If a hash there is the same, check again with",
         indent=2,
     )
     for block in blocks[:MOST_BLOCKS]:
         screen.copyable(f"--block {block.chain}=0x{block.hash.hex()}", indent=4)
         worth = "; the development chain, worth nothing" if block.chain == DEVELOPMENT_CHAIN else ""
-        screen.say(f"block {block.number}, which says of itself {utc(block.time_s)}{worth}", indent=6, style="dim")
+        what = "round" if is_drand(block.chain) else "block"
+        screen.say(f"{what} {block.number}, which says of itself {utc(block.time_s)}{worth}", indent=6, style="dim")
     if len(blocks) > MOST_BLOCKS:
         screen.say(f"and {len(blocks) - MOST_BLOCKS:,} more; --json has all under to_compare", indent=4)

@@ -2,18 +2,20 @@
 
 Nothing here is trusted and nothing is looked up: a check ends in the `ChainBlock` that the evidence
 leads to, and it is the caller who compares its hash with one that the verifier took from elsewhere.  A time stamp leads
-nowhere by itself: `check_under` needs the verifier's certificate of the authority.
+nowhere by itself: `check_under` needs the verifier's certificate of the authority.  A round of drand needs no
+comparison: `drand.verify` holds it against the network's key.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from earmark.errors import ProofError
 from earmark.evidence.bitcoin import OTS, check_bitcoin_header, check_ots, is_bitcoin
 from earmark.evidence.chain import ChainBlock
+from earmark.evidence.drand import NETWORKS, Network, check_round, is_drand
 from earmark.evidence.evm import EVM, check_evm, check_evm_header
 from earmark.evidence.rfc3161 import RFC3161, Authority, check_under, read_stamp
 
-__all__ = ["EVM", "OTS", "RFC3161", "Authority", "ChainBlock", "check", "check_header", "check_under", "read"]
+__all__ = ["EVM", "OTS", "RFC3161", "Authority", "ChainBlock", "check", "check_source", "check_under", "read"]
 
 _CHECKS: dict[str, Callable[[str, bytes, bytes], ChainBlock]] = {EVM: check_evm, OTS: check_ots}
 
@@ -37,11 +39,17 @@ def read(kind: str, chain: str, evidence: bytes, digest: bytes) -> ChainBlock:
     return read_stamp(chain, evidence, digest) if kind == RFC3161 else check(kind, chain, evidence, digest)
 
 
-def check_header(source: ChainBlock, header: bytes) -> None:
-    """Raise `ProofError` unless this is the header of a block that a beacon names.  docs/protocol.md §6."""
+def check_source(source: ChainBlock, octets: bytes, networks: Mapping[str, Network] = NETWORKS) -> None:
+    """Raise `ProofError` unless this is a beacon's evidence for one of its sources, docs/protocol.md §6.
+
+    A block's header, or of drand a round's signature, of which `drand.verify` says whether it is the network's.
+    """
+    if is_drand(source.chain):
+        return check_round(source, octets, networks)
     if is_bitcoin(source.chain):
-        block = check_bitcoin_header(source.chain, header, source.number)
+        block = check_bitcoin_header(source.chain, octets, source.number)
     else:
-        block = check_evm_header(source.chain, header)
+        block = check_evm_header(source.chain, octets)
     if block != source:
         raise ProofError(f"a beacon whose header is not block {source.number} of {source.chain}")
+    return None
