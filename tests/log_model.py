@@ -45,6 +45,7 @@ class Model:
     bound: dict[bytes, int] = field(default_factory=dict)
     ended: dict[bytes, int] = field(default_factory=dict)
     since: dict[bytes, int] = field(default_factory=dict)
+    released: dict[str, tuple[int, str, bytes]] = field(default_factory=dict)
     reasons: dict[bytes, str] = field(default_factory=dict)
 
     def refusal(self, said: Said) -> str:
@@ -56,7 +57,7 @@ class Model:
             return ""
         if key in self.ended:
             return "RevokedKey"
-        rules = said.body is not None and said.body[0] in ("enrolment", "revocation", "rotation")
+        rules = said.body is not None and said.body[0] in ("enrolment", "revocation", "rotation", "update")
         if (key == self.operator) != rules or sub != (REGISTRY if key == self.operator else self.names[key]):
             return "WrongSubject"
         if said.seq in self.chains.get(said.signer, {}):
@@ -80,6 +81,8 @@ class Model:
         body = said.body or {}
         if said.seq != len(self.chains.get(said.signer, ())) + 1:
             return "MissingPredecessor"
+        if body[0] == "update":
+            return "" if self._may_update(body) else "WrongRegistry"
         new = body[2] if body[0] == "rotation" else body[1]
         is_new = new not in (self.operator, self.gateway, *self.names)
         if body[0] == "revocation":
@@ -92,6 +95,13 @@ class Model:
             taken = {name for key, name in self.names.items() if key not in self.ended}
             is_fine = body[2] == "node" and is_new and body[3] not in taken
         return "" if is_fine else "WrongRegistry"
+
+    def _may_update(self, body: dict[int, Any]) -> bool:
+        if not self.leaves:
+            return False
+        release = body[1], body[2], body[4]
+        last = self.released.get(body[3], (0, "", b""))
+        return body[6] == (self.leaves[0].body or {})[3] and (release == last or body[1] > last[0])
 
     def _may_end(self, body: dict[int, Any]) -> bool:
         key, here = body[1], len(self.leaves)
@@ -122,6 +132,8 @@ class Model:
         elif body.get(0) == "rotation":
             self.ended[body[1]] = self.bound[body[2]] = here
             self.names[body[2]] = self.names[body[1]]
+        elif body.get(0) == "update":
+            self.released[body[3]] = body[1], body[2], body[4]
         elif body.get(2) == "node" and body[0] == "enrolment":
             self.names[body[1]], self.bound[body[1]] = body[3], here
         self.reasons.pop(said.entry, None)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import re
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import cbor2
@@ -16,8 +17,8 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 NAME = r"[a-z0-9][a-z0-9-]{0,31}"
-KINDS = {"enrolment": 3, "revocation": 2, "rotation": 3, "boot": 3, "gap": 3}
-BY_OPERATOR = ("enrolment", "revocation", "rotation")
+KINDS = {"enrolment": 3, "revocation": 2, "rotation": 3, "update": 7, "boot": 3, "gap": 3, "updated": 5}
+BY_OPERATOR = ("enrolment", "revocation", "rotation", "update")
 
 
 class Refused(Exception):
@@ -152,12 +153,25 @@ class Said:
         elif self.kind == "rotation":
             need(is_octets(one, 32) and is_octets(two, 32) and crypto_core_ed25519_is_valid_point(two))
             need(is_text(three))
+        elif self.kind == "update":
+            self.check_update(body)
+        elif self.kind == "updated":
+            need(is_octets(one, 32) and is_uint(two, 1 << 32) and is_uint(three, 1 << 32) and is_text(body[5], 200, 0))
+            need(type(body[4]) is str and body[4] in ("downloading", "trial", "confirmed", "returned", "refused"))
         elif self.kind == "gap":
             need(is_uint(two, self.seq) and is_uint(one, two + 1, 1) and is_text(three))
         else:
             need(is_text(one) and is_text(two) and type(three) is list and len(three) <= 32)
             need(all(type(row) is list and len(row) == 4 and is_uint(row[2], 3) for row in three))
             need(all(is_text(row[0]) and is_text(row[1]) and is_text(row[3], 200, 0) for row in three))
+
+    def check_update(self, body: dict[int, Any]) -> None:
+        need(is_uint(body[1], 1 << 32, 1) and is_text(body[2], 32) and is_name(body[3]) and is_octets(body[4], 32))
+        need(is_uint(body[5], 8193, 1) and type(body[6]) is str)
+        need(re.fullmatch(f"earmark/{NAME}/[0-9a-f]{{16}}", body[6]))
+        names = body[7]
+        need(type(names) is list and len(names) <= 100 and all(is_name(name) for name in names))
+        need(all(a < b for a, b in pairwise(names)))
 
     def check_pack(self) -> None:
         need(type(self.body) is list and 1 <= len(self.body) <= 256)

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from earmark.body import METHODS
 from earmark.simulation import find_interpreters, open_recording
-from earmark.statement import METHODS, Statement, decode
+from earmark.statement import Statement, decode
 from earmark.store.sqlite import SqliteStore
 from services import wait_for
 

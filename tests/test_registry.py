@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from earmark import cose
+from earmark.body import BY_OPERATOR
 from earmark.errors import Rejected, RevokedKey, UnknownNode, WrongRegistry, WrongSubject
 from earmark.registry import Enrolment, Registry
 from earmark.statement import NO_ENTRY, Clock, Statement, decode, origin, sign
@@ -19,7 +20,7 @@ def said(signer: cose.Signer, sub: str, payload: Any) -> Statement:
     if isinstance(payload, list):
         payload = [{**payload[0], -2: f"{sub}/"}]
     kind = payload[0] if isinstance(payload, dict) else "readings"
-    by_node = kind not in ("enrolment", "revocation", "rotation")
+    by_node = kind not in BY_OPERATOR
     raw = sign(
         signer,
         sub,

@@ -101,6 +101,7 @@ class Checker:
         need(0 in mine and set(self.said) == set(mine) | set(self.subjects))
         self.nodes: dict[bytes, list[Any]] = {}
         prev, names = bytes(32), dict[str, bytes]()
+        released: dict[str, tuple[int, str, bytes]] = {}
         for seq, (index, said) in enumerate(mine.items(), 1):
             self.last = said
             need((said.seq, said.prev) == (seq, prev))
@@ -119,6 +120,11 @@ class Checker:
                 name = self.nodes[body[1]][0]
                 self.nodes[body[1]][2] = index
                 self.nodes[body[2]], names[name] = [name, index, None, None], body[2]
+            elif said.kind == "update":
+                release = (body[1], body[2], body[4])
+                last = released.setdefault(body[3], release)
+                need(body[6] == self.origin and (release == last or body[1] > last[0]))
+                released[body[3]] = release
             else:
                 need(said.kind == "revocation" and body[1] in self.nodes)
                 _, bound, ended, since = self.nodes[body[1]]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark import cose, errors, statement
+from earmark import body, cose, errors, statement
 from earmark.errors import BadSignature, EarmarkError, EncodingError
 from earmark.statement import Clock
 from pinned import named, vectors
@@ -117,13 +117,13 @@ def test_altered_statements_raise_only_our_errors(raw: bytes, data: st.DataObjec
 
 @pytest.mark.parametrize("name", ["a", "0", "house-1", "a" * 32, "a-"])
 def test_names(name: str) -> None:
-    assert statement.check_name(name) == name
+    assert body.check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", "A", "a_b", "a/b", "a" * 33, "a\n", "ä", "٣"])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(EncodingError, match="is not a name"):
-        statement.check_name(name)
+        body.check_name(name)
     with pytest.raises(EncodingError):
         statement.origin(name, bytes(32))
 

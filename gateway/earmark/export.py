@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any
 
 from earmark import cose
+from earmark.body import METHODS
 from earmark.senml import Reading
-from earmark.statement import CLOCK_SOURCES, METHODS, Statement, decode
+from earmark.statement import CLOCK_SOURCES, Statement, decode
 from earmark.store import Store
 
 CSV_COLUMNS = (
@@ -158,6 +159,12 @@ def describe_body(statement: Statement) -> dict[str, Any]:
             return {"key": cose.did(body[1]), "reason": body[2]} | since
         case "rotation":
             return {"key": cose.did(body[1]), "successor": cose.did(body[2]), "reason": body[3]}
+        case "update":
+            about = {"number": body[1], "version": body[2], "target": body[3], "manifest": body[4].hex()}
+            return about | {"manifest_size": body[5], "origin": body[6], "nodes": body[7]}
+        case "updated":
+            about = {"update": body[1].hex(), "from": body[2], "to": body[3]}
+            return about | {"outcome": body[4], "reason": body[5]}
         case "gap":
             return {"first": body[1], "last": body[2], "reason": body[3]}
     sensors = [

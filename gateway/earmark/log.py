@@ -22,6 +22,7 @@ from earmark.block import (
     sign_checkpoint,
     sign_receipt,
 )
+from earmark.body import BY_OPERATOR
 from earmark.errors import (
     BrokenChain,
     CorruptLog,
@@ -34,7 +35,7 @@ from earmark.errors import (
     UnknownNode,
 )
 from earmark.registry import Registry
-from earmark.statement import BY_OPERATOR, NO_ENTRY, REGISTRY, Claims, Statement, decode
+from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement, decode
 from earmark.store import Chain, Entry, Quarantined, SealedBlock, Store
 from earmark.tiles import TileTree
 from earmark.verifier import Arrival, receive
@@ -314,7 +315,7 @@ class Log:
         self.registry.apply(index, statement)
         self._cleared.clear()
         body = statement.body or {}
-        if statement.kind != "revocation":
+        if statement.kind in ("enrolment", "rotation"):
             self._untried.add(body[2] if statement.kind == "rotation" else body[1])
 
     def _extend(self, chain: Chain, statement: Claims) -> None:

@@ -4,10 +4,12 @@ The gateway and whoever checks a proof run this same code over the same statemen
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
+from earmark.body import BY_OPERATOR
 from earmark.cose import did
 from earmark.errors import RevokedKey, UnknownNode, WrongRegistry, WrongSubject
-from earmark.statement import BY_OPERATOR, NO_ENTRY, REGISTRY, Claims, Statement
+from earmark.statement import NO_ENTRY, REGISTRY, Claims, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,30 @@ class Enrolment:
         return f"{who} was revoked at leaf {self.revoked_at}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What the operator said at leaf `index`: release `number` for the nodes of a target, by its manifest.
+
+    `entry` names the statement; `digest` (SHA-256) and `size` are the manifest's; `nodes` is empty for all of the
+    target.
+    """
+
+    index: int
+    entry: bytes
+    number: int
+    version: str
+    target: str
+    digest: bytes
+    size: int
+    nodes: tuple[str, ...]
+
+    def is_for(self, name: str) -> bool:
+        """Say whether a node of this name is meant, if it is of the target."""
+        return not self.nodes or name in self.nodes
+
+
 class Registry:
-    """The keys of one log: the operator's, the gateway's and the nodes', by leaf index.
+    """The keys of one log, the operator's, the gateway's and the nodes', by leaf index, and the updates.
 
     `head` is the entry of the statement applied last.
     """
@@ -75,6 +99,7 @@ class Registry:
         self.head = NO_ENTRY
         self._nodes: dict[bytes, Enrolment] = {}
         self._by_name: dict[str, bytes] = {}
+        self._updates: list[Update] = []
 
     def nodes(self) -> list[Enrolment]:
         """Return all keys of nodes ever enrolled, in leaf order."""
@@ -83,6 +108,16 @@ class Registry:
     def node(self, key: bytes) -> Enrolment | None:
         """Return the enrolment of a key, whether it still holds or not."""
         return self._nodes.get(key)
+
+    def updates(self) -> list[Update]:
+        """Return all updates, in leaf order."""
+        return list(self._updates)
+
+    def update_for(self, name: str, target: str, above: int) -> Update | None:
+        """Return the newest update of a target that is for a node of this name, if its release is above a number."""
+        meant = (each for each in reversed(self._updates) if each.target == target and each.is_for(name))
+        newest = next(meant, None)
+        return newest if newest and newest.number > above else None
 
     def in_other_hands(self) -> dict[bytes, int]:
         """Return, of each key of which the operator said so, the first leaf from which on it does not count."""
@@ -107,8 +142,29 @@ class Registry:
             self._check_new(body[2])
         elif statement.kind == "revocation":
             self._check_revocation(key, index, body.get(3))
+        elif statement.kind == "update":
+            self._check_update(body)
         else:
-            raise WrongRegistry(f"{statement.kind!r} on the operator's registry chain; it enrols, rotates and revokes")
+            raise WrongRegistry(
+                f"{statement.kind!r} on the operator's registry chain; it enrols, rotates, revokes and updates"
+            )
+
+    def _check_update(self, body: dict[int, Any]) -> None:
+        number, version, target, digest = body[1], body[2], body[3], body[4]
+        if body[6] != self.origin:
+            raise WrongRegistry(f"an update of {body[6]}; this log is {self.origin}")
+        before = next((each for each in reversed(self._updates) if each.target == target), None)
+        if before is None or number > before.number:
+            return
+        if number < before.number:
+            raise WrongRegistry(
+                f"release {number} for {target} after release {before.number}, at leaf {before.index}: "
+                "releases only go up; give it a higher number"
+            )
+        if (version, digest) != (before.version, before.digest):
+            raise WrongRegistry(
+                f"release {number} for {target} is another one at leaf {before.index}: give it a number of its own"
+            )
 
     def _check_new(self, key: bytes) -> None:
         if key in (self.operator, self.gateway) or key in self._nodes:
@@ -171,6 +227,9 @@ class Registry:
             node = self._nodes[key]
             self._nodes[key] = replace(node, rotated_at=index, successor=body[2], reason=body[3])
             self._bind(Enrolment(body[2], node.name, index))
+        elif statement.kind == "update":
+            _, number, version, target, digest, size, _, nodes = (body[label] for label in range(8))
+            self._updates.append(Update(index, statement.entry, number, version, target, digest, size, tuple(nodes)))
         else:
             self._revoke(self._nodes[key], index, body[2], body.get(3))
         self.head = statement.entry

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from earmark.block import Header
+from earmark.body import METHODS
 from earmark.cosignature import Cosignature
 from earmark.evidence import ChainBlock
 from earmark.registry import Enrolment, Registry
-from earmark.statement import METHODS, Claims, Statement, decode
+from earmark.statement import Claims, Statement, decode
 
 TITLES = (
     "",

@@ -6,11 +6,11 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from earmark.beacon import is_chain_id
+from earmark.body import check_name
 from earmark.cosignature import MOST as MOST_COSIGNATURES
 from earmark.errors import ConfigError, EarmarkError, EncodingError
 from earmark.evidence.bitcoin import is_bitcoin
 from earmark.note import COSIGNATURE, decode_verifier_key
-from earmark.statement import check_name
 from earmark.tables import parse_table, read_tables, setting
 
 DEVELOPMENT = "development"

@@ -4,11 +4,22 @@
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from earmark import cbor, cose, senml
+from earmark.body import (
+    BY_OPERATOR,
+    KIND,
+    MAX_SEQ,
+    METHODS,
+    bounded,
+    check_body,
+    check_name,
+    octets,
+    text,
+    typed,
+)
 from earmark.errors import EncodingError
 
 MAX_SIZE = 8192
@@ -16,18 +27,12 @@ SENML = 112
 BODY = "application/vnd.earmark+cbor"
 REGISTRY = "registry"
 NO_ENTRY = bytes(32)
-MAX_SEQ = (1 << 53) - 1
 
 ISS, SUB, IAT, NONCE, BOOT_COUNT, SOFTWARE = 1, 2, 6, 10, 267, 271
 CHAIN, CLOCK, METHOD = -65537, -65538, -65539
 
 READINGS = "readings"
-BY_OPERATOR = ("enrolment", "revocation", "rotation")
-METHODS = ("measured", "modelled", "replayed")
 CLOCK_SOURCES = ("unset", "kept", "NTP", "gateway", "host")
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_KIND = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class Statement:
     @property
     def kind(self) -> str:
         """`readings`, or the kind of the body."""
-        return READINGS if self.body is None else str(self.body[_KIND])
+        return READINGS if self.body is None else str(self.body[KIND])
 
     @property
     def claims(self) -> Claims:
@@ -107,13 +112,6 @@ class Statement:
     def verify(self) -> None:
         """Raise `BadSignature` unless the key that the statement names signed it."""
         self.sign1.verify(self.key)
-
-
-def check_name(name: str) -> str:
-    """Return the name of a site or node; `EncodingError` unless it is one (§2)."""
-    if not _NAME.fullmatch(name):
-        raise EncodingError(f"{name[:60]!r} is not a name: 1 to 32 of a-z, 0-9 and -, the first not -")
-    return name
 
 
 def sign(
@@ -157,14 +155,14 @@ def decode(raw: bytes) -> Statement:
     claims = header[cose.CLAIMS]
     if type(claims) is not dict:
         raise EncodingError("claims that are not a map")
-    key = cose.key_of(_typed(claims, ISS, str))
+    key = cose.key_of(typed(claims, ISS, str))
     if header[cose.KID] != cose.kid(key):
         raise EncodingError("a kid that is not the kid of iss")
     return _decode_content(raw, sign1, key, claims)
 
 
 def _decode_content(raw: bytes, sign1: cose.Sign1, key: bytes, claims: dict[Any, Any]) -> Statement:
-    sub = check_name(_typed(claims, SUB, str))
+    sub = check_name(typed(claims, SUB, str))
     payload = cbor.decode(sign1.payload or b"")
     content = sign1.header[cose.CONTENT_TYPE]
     readings: tuple[senml.Reading, ...] = ()
@@ -183,14 +181,14 @@ def _decode_content(raw: bytes, sign1: cose.Sign1, key: bytes, claims: dict[Any,
         sign1=sign1,
         key=key,
         sub=sub,
-        issued_at_s=_bounded(claims, IAT, 1 << 40),
+        issued_at_s=bounded(claims, IAT, 1 << 40),
         seq=seq,
         prev=prev,
         clock=_clock(claims),
         beacon=_optional_octets(claims, NONCE, 16),
-        boot_count=_bounded(claims, BOOT_COUNT, 1 << 32) if BOOT_COUNT in claims else None,
+        boot_count=bounded(claims, BOOT_COUNT, 1 << 32) if BOOT_COUNT in claims else None,
         software=_software(claims),
-        method=_bounded(claims, METHOD, len(METHODS)) if METHOD in claims else None,
+        method=bounded(claims, METHOD, len(METHODS)) if METHOD in claims else None,
         readings=readings,
         body=body,
     )
@@ -222,108 +220,13 @@ def _is_misdated(taken_at_s: senml.Number, source: int) -> bool:
     return taken_at_s < senml.ABSOLUTE_FROM if source else taken_at_s != 0
 
 
-def check_body(body: Any) -> None:
-    """Raise `EncodingError` unless a payload is a body of a known kind with exactly its labels (§3.2)."""
-    kind = body.get(_KIND) if type(body) is dict else None
-    if kind == "enrolment":
-        _labels(body, {1, 2, 3})
-        if not cose.is_point(_typed(body, 1, bytes)):
-            raise EncodingError("enrolment of 32 bytes that are not an Ed25519 key")
-        if body[2] == "node":
-            check_name(_typed(body, 3, str))
-        elif body[2] != "gateway" or not is_origin(body[3], body[1]):
-            raise EncodingError("enrolment with a role or origin that is not of the protocol's form")
-    elif kind == "revocation":
-        _labels(body, {1, 2, 3} if 3 in body else {1, 2})
-        _octets(body, 1, 32)
-        _text(body, 2)
-        if 3 in body:
-            _bounded(body, 3, 1 << 53)
-    elif kind == "rotation":
-        _labels(body, {1, 2, 3})
-        _octets(body, 1, 32)
-        if not cose.is_point(_typed(body, 2, bytes)):
-            raise EncodingError("rotation to 32 bytes that are not an Ed25519 key")
-        _text(body, 3)
-    elif kind == "boot":
-        _labels(body, {1, 2, 3})
-        _text(body, 1)
-        _text(body, 2)
-        _check_sensors(body[3])
-    elif kind == "gap":
-        _labels(body, {1, 2, 3})
-        if not 1 <= _bounded(body, 1, MAX_SEQ) <= _bounded(body, 2, MAX_SEQ):
-            raise EncodingError("a gap that ends before it begins")
-        _text(body, 3)
-    else:
-        raise EncodingError(f"a body of unknown kind {str(kind)[:40]!r}")
-
-
-def is_origin(origin: Any, key: bytes) -> bool:
-    """Say whether this is the origin of the gateway with this key on some site (§2)."""
-    if type(origin) is not str:
-        return False
-    parts = origin.split("/")
-    return (
-        len(parts) == 3
-        and parts[0] == "earmark"
-        and bool(_NAME.fullmatch(parts[1]))
-        and parts[2] == cose.kid(key).hex()
-    )
-
-
 def origin(site: str, gateway: bytes) -> str:
     """Return the origin of the gateway's log (§2)."""
     return f"earmark/{check_name(site)}/{cose.kid(gateway).hex()}"
 
 
-def _check_sensors(sensors: Any) -> None:
-    if type(sensors) is not list or len(sensors) > 32:
-        raise EncodingError("a boot statement's sensors are a list of at most 32")
-    for sensor in sensors:
-        if type(sensor) is not list or len(sensor) != 4:
-            raise EncodingError("a sensor is [name, driver, method, detail]")
-        row = dict(enumerate(sensor))
-        _bounded(row, 2, len(METHODS))
-        for place, shortest in ((0, 1), (1, 1), (3, 0)):
-            _text(row, place, shortest)
-
-
-def _labels(body: dict[Any, Any], labels: set[int]) -> None:
-    if set(body) != labels | {_KIND}:
-        raise EncodingError(f"{body[_KIND]} with the labels {sorted(body, key=str)[:8]}; it has 0 and {sorted(labels)}")
-
-
-def _typed(fields: dict[Any, Any], label: int, kind: type) -> Any:
-    value = fields.get(label)
-    if type(value) is not kind:
-        raise EncodingError(f"label {label} is {'missing' if value is None else f'not of type {kind.__name__}'}")
-    return value
-
-
-def _bounded(fields: dict[Any, Any], label: int, limit: int) -> int:
-    value: int = _typed(fields, label, int)
-    if not 0 <= value < limit:
-        raise EncodingError(f"label {label} is {value}; it must be 0 to {limit - 1}")
-    return value
-
-
-def _octets(fields: dict[Any, Any], label: int, size: int) -> bytes:
-    value: bytes = _typed(fields, label, bytes)
-    if len(value) != size:
-        raise EncodingError(f"label {label} has {len(value)} bytes; it has {size}")
-    return value
-
-
 def _optional_octets(fields: dict[Any, Any], label: int, size: int) -> bytes | None:
-    return _octets(fields, label, size) if label in fields else None
-
-
-def _text(fields: dict[Any, Any], label: int, shortest: int = 1, longest: int = 200) -> str:
-    value: str = _typed(fields, label, str)
-    if not shortest <= len(value.encode()) <= longest:
-        raise EncodingError(f"label {label} has {len(value.encode())} bytes of text; it has {shortest} to {longest}")
-    return value
+    return octets(fields, label, size) if label in fields else None
 
 
 def _software(claims: dict[Any, Any]) -> str | None:
@@ -332,7 +235,7 @@ def _software(claims: dict[Any, Any]) -> str | None:
     version = claims[SOFTWARE]
     if type(version) is not list or len(version) != 1:
         raise EncodingError("the software version is a list of one text")
-    return _text({0: version[0]}, 0, longest=32)
+    return text({0: version[0]}, 0, longest=32)
 
 
 def _chain(claims: dict[Any, Any]) -> tuple[int, bytes]:
@@ -340,10 +243,10 @@ def _chain(claims: dict[Any, Any]) -> tuple[int, bytes]:
     if type(link) is not list or len(link) != 2:
         raise EncodingError("the chain is [seq, prev]")
     row = dict(enumerate(link))
-    seq = _bounded(row, 0, MAX_SEQ + 1)
+    seq = bounded(row, 0, MAX_SEQ + 1)
     if seq == 0:
         raise EncodingError("seq is 0; chains count from 1")
-    return seq, _octets(row, 1, 32)
+    return seq, octets(row, 1, 32)
 
 
 def _clock(claims: dict[Any, Any]) -> Clock:
@@ -351,4 +254,4 @@ def _clock(claims: dict[Any, Any]) -> Clock:
     if type(clock) is not list or len(clock) != 3:
         raise EncodingError("the clock is [source, error_s, uptime_s]")
     row = dict(enumerate(clock))
-    return Clock(_bounded(row, 0, len(CLOCK_SOURCES)), _bounded(row, 1, 1 << 32), _bounded(row, 2, 1 << 32))
+    return Clock(bounded(row, 0, len(CLOCK_SOURCES)), bounded(row, 1, 1 << 32), bounded(row, 2, 1 << 32))

@@ -15,6 +15,7 @@ import blocks
 import cosigners
 import evidences
 import proofs
+import releases
 import rounds
 import stamps
 import standards
@@ -36,6 +37,7 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "stamp": stamps.vectors,
     "acknowledgement": blocks.acknowledgements,
     "proof": proofs.vectors,
+    "release": releases.vectors,
     "transparent": standards.transparents,
     "inclusion": standards.inclusions,
 }

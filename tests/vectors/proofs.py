@@ -11,7 +11,7 @@ from actors import GATEWAY, NEIGHBOUR, OPERATOR, ORIGIN, STRANGER, TOMATO, sign
 from cosigners import NEIGHBOURS, VKEY, bad_lines, cosigned, false_witnesses
 from evidences import MESSAGE
 from registries import registries, signers
-from small_log import Log, first_log, flip, pack, rotated_log, single_log, stolen_log
+from small_log import Log, first_log, flip, pack, rotated_log, single_log, stolen_log, updated_log
 from statements import says
 
 import chain
@@ -101,6 +101,7 @@ def vectors() -> dict[str, Any]:
         ),
         _valid("the word that a key was in other hands", stolen_log().proof([7]), [], False, False),
         *_in_other_hands(),
+        _valid("updates, and what a node says of one", updated_log().proof([3, 4]), [], False, False),
     ]
     valid += _witnessed(small)
     valid += [

@@ -262,6 +262,50 @@ def _records() -> list[Case]:
     return [(name, why, make(payload=pack)) for name, why, pack in broken + packs]
 
 
+UPDATE = {0: "update", 1: 7, 2: "0.2.0", 3: "esp32", 4: bytes(32), 5: 3900, 6: ORIGIN, 7: ["cellar-2", "tomato-1"]}
+UPDATED = {0: "updated", 1: bytes(32), 2: 6, 3: 7, 4: "confirmed", 5: ""}
+
+
+def _wrong_update() -> list[tuple[str, str, Any]]:
+    return [
+        ("release 0", "bounds", {**UPDATE, 1: 0}),
+        ("release 2^32", "bounds", {**UPDATE, 1: 1 << 32}),
+        ("a release that is true", "type", {**UPDATE, 1: True}),
+        ("no version", "text length", {**UPDATE, 2: ""}),
+        ("33 bytes of version", "text length", {**UPDATE, 2: "x" * 33}),
+        ("a target that is no name", "name", {**UPDATE, 3: "ESP32"}),
+        ("a digest of 31 bytes", "key", {**UPDATE, 4: bytes(31)}),
+        ("a digest of text", "type", {**UPDATE, 4: "0" * 32}),
+        ("a manifest of no bytes", "bounds", {**UPDATE, 5: 0}),
+        ("a manifest of 8,193 bytes", "bounds", {**UPDATE, 5: 8193}),
+        ("a site for its origin", "origin", {**UPDATE, 6: "hillside"}),
+        ("an origin of bytes", "origin", {**UPDATE, 6: ORIGIN.encode()}),
+        ("an origin in upper case", "origin", {**UPDATE, 6: ORIGIN.upper()}),
+        ("a node for its nodes", "type", {**UPDATE, 7: "tomato-1"}),
+        ("a node that is no name", "name", {**UPDATE, 7: ["-"]}),
+        ("a node of bytes", "name", {**UPDATE, 7: [b"tomato-1"]}),
+        ("a node twice", "order", {**UPDATE, 7: ["tomato-1", "tomato-1"]}),
+        ("nodes out of order", "order", {**UPDATE, 7: ["tomato-1", "cellar-2"]}),
+        ("101 nodes", "count", {**UPDATE, 7: [f"n{number:03}" for number in range(101)]}),
+        ("no nodes", "missing label", without(UPDATE, 7)),
+        ("a further label", "unknown label", {**UPDATE, 8: 1}),
+    ]
+
+
+def _wrong_updated() -> list[tuple[str, str, Any]]:
+    return [
+        ("an entry of 31 bytes", "key", {**UPDATED, 1: bytes(31)}),
+        ("an entry of text", "type", {**UPDATED, 1: "0" * 32}),
+        ("a release below 0", "bounds", {**UPDATED, 2: -1}),
+        ("a release of 2^32", "bounds", {**UPDATED, 3: 1 << 32}),
+        ("an outcome that is none", "outcome", {**UPDATED, 4: "done"}),
+        ("an outcome that is a number", "type", {**UPDATED, 4: 2}),
+        ("201 bytes of reason", "text length", {**UPDATED, 5: "x" * 201}),
+        ("no reason", "missing label", without(UPDATED, 5)),
+        ("a further label", "unknown label", {**UPDATED, 6: 1}),
+    ]
+
+
 def _node_bodies() -> list[Case]:
     claims = without(CLAIMS, -65539)
     started = {**claims, 271: ["0.1.0"]}
@@ -272,7 +316,7 @@ def _node_bodies() -> list[Case]:
         ("kind unknown", "unknown kind", claims, {0: "pest"}),
         *(
             (f"kind {kind}, reserved", "unknown kind", claims, {0: kind, 1: 1})
-            for kind in ("rotation", "lot", "update")
+            for kind in ("rotation", "lot", "update", "updated")
         ),
         ("kind missing", "unknown kind", claims, without(gap, 0)),
         ("kind a number", "unknown kind", claims, {**gap, 0: 4}),
@@ -281,6 +325,10 @@ def _node_bodies() -> list[Case]:
         ("gap with a method", "forbidden claim", CLAIMS, gap),
         ("gap without its reason", "missing label", claims, without(gap, 3)),
         ("gap with a further label", "unknown label", claims, {**gap, 4: 1}),
+        *((f"updated with {name}", why, claims, wrong) for name, why, wrong in _wrong_updated()),
+        ("updated with a method", "forbidden claim", CLAIMS, UPDATED),
+        ("updated with a software version", "forbidden claim", started, UPDATED),
+        ("updated without a boot count", "missing claim", without(claims, 267), UPDATED),
         ("gap from 0", "gap", claims, {**gap, 1: 0}),
         ("gap that ends before it begins", "gap", {**claims, -65537: [9, bytes(32)]}, {**gap, 1: 3, 2: 2}),
         ("gap up to its own seq", "gap", claims, {**gap, 2: 2}),
@@ -366,6 +414,9 @@ def _operator_bodies() -> list[Case]:
         ("rotation without a word", "text length", claims, {**rotation, 3: ""}),
         ("rotation with 201 bytes of reason", "text length", claims, {**rotation, 3: "x" * 201}),
         ("rotation with a since", "unknown label", claims, {**rotation, 4: 1}),
+        ("update with a boot count", "forbidden claim", {**claims, 267: 1}, UPDATE),
+        ("update with a software version", "forbidden claim", {**claims, 271: ["0.1.0"]}, UPDATE),
+        *((f"update with {name}", why, claims, wrong) for name, why, wrong in _wrong_update()),
     ]
     return [(name, why, make(fields, header, body, OPERATOR)) for name, why, fields, body in cases]
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors import CELLAR, GATEWAY, OPERATOR, ORIGIN, STRANGER, T0, TOMATO, operator_says, sign
+from refused import UPDATE
 from small_log import Log, first_log, flip, pack, single_log
 from statements import says
 
@@ -41,6 +42,9 @@ def registries() -> list[Case]:
 
     def rotate(old: cose.Signer, new: cose.Signer) -> Callable[[Log], Any]:
         return lambda to: to.operator({0: "rotation", 1: old.key, 2: new.key, 3: "x"})
+
+    def updates(body: dict[int, Any]) -> Callable[[Log], Any]:
+        return lambda to: to.operator(body)
 
     def enrol_cellar(to: Log) -> int:
         return to.enrol(CELLAR.key, "node", "cellar-2")
@@ -97,6 +101,7 @@ def registries() -> list[Case]:
         ("in other hands from a later leaf on than said", 2, ending(revoke(2), revoke(3))),
         ("a stranger in other hands", 2, ending(lambda to: to.operator({**bare, 1: STRANGER.key, 3: 2}))),
         ("the gateway in other hands", 2, ending(lambda to: to.operator({**bare, 1: GATEWAY.key, 3: 2}))),
+        *((f"an update {name}", 2, ending(*[updates(each) for each in said])) for name, said in _wrong_updates()),
         ("the operator's boot", 2, ending(lambda to: talk(to, payload=boot, boot_count=1, software="1"))),
         (
             "the operator's readings",
@@ -109,6 +114,18 @@ def registries() -> list[Case]:
             2,
             ending(lambda to: talk(to, prev=bytes(32), payload={0: "revocation", 1: TOMATO.key, 2: "x"})),
         ),
+    ]
+
+
+def _wrong_updates() -> list[tuple[str, list[dict[int, Any]]]]:
+    """Updates of which the last is not one that the registry takes."""
+    foreign = statement.origin("hillside", STRANGER.key)
+    return [
+        ("of another gateway's log", [{**UPDATE, 6: foreign}]),
+        ("of another site", [{**UPDATE, 6: ORIGIN.replace("hillside", "seaside")}]),
+        ("to a release below the last", [UPDATE, {**UPDATE, 1: 6}]),
+        ("to the same release with another manifest", [UPDATE, {**UPDATE, 4: bytes(31) + b"\1"}]),
+        ("to the same release with another version", [UPDATE, {**UPDATE, 2: "0.2.1"}]),
     ]
 
 
@@ -146,6 +163,7 @@ def signers() -> list[Case]:
     later = log(reads, tomato)
     enrols = {0: "enrolment", 1: CELLAR.key, 2: "node", 3: "cellar-2"}
     alike = {**operator_says(1, bytes(32), enrols), "sub": "tomato-1"}
+    releases = {**operator_says(1, bytes(32), UPDATE), "sub": "tomato-1"}
     by_operator = log(lambda to: reads(to, OPERATOR, "operator"))
     twice = log(tomato, reads)
     twice.add(sign(TOMATO, says(pack("tomato-1", 216), sub="tomato-1", seq=1, prev=bytes(32), method=0)))
@@ -179,6 +197,7 @@ def signers() -> list[Case]:
         ("a rotated signer in other hands, as said last", 6, again.proof([3]).encode()),
         ending("a signer in other hands that reads after", log(tomato, reads, stolen(2), reads)),
         ending("a node under another's name", log(tomato, lambda to: reads(to, TOMATO, "cellar-2"))),
+        ending("a node that updates", log(tomato, lambda to: to.add(sign(TOMATO, releases)))),
         ending("a node that enrols", log(tomato, lambda to: to.add(sign(TOMATO, alike)))),
         ending("the operator's readings on a chain of its own", by_operator),
         ending(

@@ -135,6 +135,21 @@ def stolen_log() -> Log:
     return log
 
 
+def updated_log() -> Log:
+    """An update for another node at leaf 2, for all at leaf 3, what the node says of it, and the next release."""
+    log = Log()
+    log.enrol(GATEWAY.key, "gateway", ORIGIN)
+    log.enrol(TOMATO.key, "node", "tomato-1")
+    update = {0: "update", 1: 7, 2: "0.2.0", 3: "esp32", 4: b"\x22" * 32, 5: 3900, 6: ORIGIN, 7: ["cellar-2"]}
+    log.operator(update)
+    log.operator({**update, 7: []})
+    entry = hashlib.sha256(log.statements[3]).digest()
+    log.node(TOMATO, "tomato-1", {0: "updated", 1: entry, 2: 6, 3: 7, 4: "confirmed", 5: ""})
+    log.operator({**update, 1: 2, 3: "rp2350"})
+    log.operator({**update, 1: 8, 2: "0.3.0", 4: b"\x33" * 32})
+    return log
+
+
 def pack(name: str, tenths: int) -> list[dict[int, Any]]:
     """One temperature."""
     return [{-2: f"{name}/", -3: T0, 0: "air", 1: "Cel", 2: Decimal(tenths).scaleb(-1)}]

@@ -19,7 +19,8 @@ from actors import (
 )
 
 from earmark import cose
-from earmark.statement import MAX_SEQ, NO_ENTRY, Clock
+from earmark.body import MAX_SEQ, OUTCOMES
+from earmark.statement import NO_ENTRY, Clock
 
 MEASURED, MODELLED, REPLAYED = range(3)
 PREV = bytes(range(32))
@@ -96,6 +97,10 @@ def _bodies() -> list[dict[str, Any]]:
     stolen = {**revoked, 3: 17}
     rotated = {0: "rotation", 1: TOMATO.key, 2: CELLAR.key, 3: "a new board"}
     node = CELLAR.key, "node", "cellar-2"
+    update = {0: "update", 1: 7, 2: "0.2.0", 3: "esp32", 4: PREV, 5: 3900, 6: ORIGIN, 7: ["cellar-2", "tomato-1"]}
+    most = {**update, 1: (1 << 32) - 1, 2: "x" * 32, 5: 8192, 7: [f"{number:032}" for number in range(100)]}
+    updated = {0: "updated", 1: PREV, 2: 6, 3: 7, 4: "confirmed", 5: ""}
+    returned = {**updated, 4: "returned", 5: "no acknowledgement from the gateway in 3 starts"}
     return [
         case("boot", TOMATO, says(boot, seq=1, prev=NO_ENTRY, software="0.1.0")),
         case("boot without sensors", TOMATO, says(bare, software="x" * 32, beacon=BEACON)),
@@ -108,6 +113,12 @@ def _bodies() -> list[dict[str, Any]]:
             "revocation, in other hands from the last leaf on", OPERATOR, operator_says(3, PREV, {**stolen, 3: MAX_SEQ})
         ),
         case("rotation", OPERATOR, operator_says(3, PREV, rotated)),
+        case("update", OPERATOR, operator_says(4, PREV, update)),
+        case("update of all nodes of a target", OPERATOR, operator_says(4, PREV, {**update, 1: 1, 5: 1, 7: []})),
+        case("update, largest", OPERATOR, operator_says(4, PREV, most)),
+        *(case(f"updated: {outcome}", TOMATO, says({**updated, 4: outcome})) for outcome in OUTCOMES),
+        case("updated: returned, with its reason", TOMATO, says(returned)),
+        case("updated, from no release", TOMATO, says({**updated, 2: 0, 3: (1 << 32) - 1})),
     ]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from earmark.body import BY_OPERATOR, METHODS
 from earmark.bulk import TYPICAL, Pool
 from earmark.merkle import leaf_hash
-from earmark.statement import BY_OPERATOR, METHODS, REGISTRY, Claims, decode
+from earmark.statement import REGISTRY, Claims, decode
 from earmark.store import Store
 from earmark.store.sqlite import SqliteStore
 from earmark.verifier import examine

@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from earmark import cose, operator
 from earmark.access import node_settings
+from earmark.body import METHODS
 from earmark.cli.screen import Screen
 from earmark.config import create_farm
 from earmark.errors import EarmarkError
@@ -29,7 +30,7 @@ from earmark.prover import choose_block, prove
 from earmark.public import open_devchain
 from earmark.report import Report
 from earmark.simulation import NodeProcess, Recording, find_interpreters, open_recording
-from earmark.statement import METHODS, decode
+from earmark.statement import decode
 from earmark.store import Chain
 from earmark.store.sqlite import SqliteStore
 

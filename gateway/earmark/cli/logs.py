@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark import cose, export
+from earmark.body import METHODS
 from earmark.cli.arguments import a_count
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.files import write_whole
@@ -18,7 +19,7 @@ from earmark.cli.words import count, utc, value_text
 from earmark.errors import ConfigError
 from earmark.export import iso_ms
 from earmark.log import load_registry
-from earmark.statement import METHODS, Statement
+from earmark.statement import Statement
 from earmark.store import Quarantined, Store
 
 FORMATS = {"jsonl": export.json_lines, "csv": export.csv_lines, "cose": export.cose_sequence}
@@ -135,6 +136,12 @@ def _summary(statement: Statement) -> str:
             return f"{body['cause']}, {body['board']}, {body['software']}"
         case "rotation":
             return f"{body['key'][:20]}… to {body['successor'][:20]}…: {body['reason']}"
+        case "update":
+            who = ", ".join(body["nodes"]) or "all"
+            return f"release {body['number']} ({body['version']}) for {body['target']}: {who}"
+        case "updated":
+            why = f": {body['reason']}" if body["reason"] else ""
+            return f"release {body['from']} to {body['to']} {body['outcome']}{why}"
     since = f", in other hands from leaf {body['since']} on" if "since" in body else ""
     return f"{body['key'][:20]}…{since}: {body['reason']}"
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from earmark import cose
+from earmark.body import METHODS
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.screen import Screen
 from earmark.cli.words import count, span, utc
@@ -14,7 +15,7 @@ from earmark.errors import UnknownNode
 from earmark.export import iso_ms
 from earmark.log import load_registry
 from earmark.registry import Enrolment
-from earmark.statement import METHODS, decode
+from earmark.statement import decode
 from earmark.store import Chain, Store
 
 LOOK_BACK = 64

@@ -8,6 +8,7 @@ from typing import Any
 
 from earmark import cose, operator
 from earmark.access import node_settings, trusted_authority
+from earmark.body import check_name
 from earmark.cli.arguments import seconds
 from earmark.cli.boards import add_port, add_set_up
 from earmark.cli.farms import farm_of, reading
@@ -18,7 +19,6 @@ from earmark.cli.words import count
 from earmark.config import Farm
 from earmark.errors import ConfigError, EncodingError, UnknownNode
 from earmark.keys import replace_private
-from earmark.statement import check_name
 
 IDENTITY = "identity"
 """The file in which the node firmware keeps its seed and its public key, 32 bytes each."""

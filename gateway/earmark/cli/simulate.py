@@ -8,6 +8,7 @@ from typing import Any
 
 from earmark import operator
 from earmark.access import node_settings
+from earmark.body import check_name
 from earmark.cli.arguments import a_count
 from earmark.cli.farms import farm_of
 from earmark.cli.passphrases import add_passphrase_file
@@ -16,7 +17,6 @@ from earmark.config import Farm
 from earmark.errors import EarmarkError
 from earmark.log import load_registry
 from earmark.simulation import NodeProcess, find_interpreters, open_recording
-from earmark.statement import check_name
 from earmark.store.sqlite import SqliteStore
 
 LOOK_S = 0.5

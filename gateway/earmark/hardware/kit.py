@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from earmark.body import check_name
 from earmark.errors import ConfigError, EncodingError
 from earmark.hardware.part import Part
-from earmark.statement import check_name
 from earmark.tables import parse_table, setting
 
 ALWAYS_ON, DEEP_SLEEP = "always-on", "deep-sleep"
