@@ -8,9 +8,10 @@ import identity
 CONTENT_TYPE = "application/vnd.earmark.ack+cbor"
 MAX_SIZE = 4096
 
-_VERSION = 1
+_VERSION = 2
 _MAX_ITEMS = 16
 _SEQ_LIMIT = 1 << 53
+_FORM = "acknowledgement: not [2, kid, runs, refused, checkpoint, time]"
 
 
 TYPE_CHECKING = False
@@ -22,13 +23,17 @@ class Ack:
     """What one acknowledgement says of this node's statements.
 
     `runs` are [(first, last)] of `seq` that are in the log on disk, ascending and disjoint; `refused` is
-    [(seq, name of the error)], refused for good; `checkpoint` is the newest, as bytes, empty before the first.
+    [(seq, name of the error)], refused for good; `checkpoint` is the newest, as bytes, empty before the first;
+    `unix_ms` is the gateway's clock when it signed.
     """
 
-    def __init__(self, runs: list[tuple[int, int]], refused: list[tuple[int, str]], checkpoint: bytes) -> None:
+    def __init__(
+        self, runs: list[tuple[int, int]], refused: list[tuple[int, str]], checkpoint: bytes, unix_ms: int
+    ) -> None:
         self.runs = runs
         self.refused = refused
         self.checkpoint = checkpoint
+        self.unix_ms = unix_ms
 
 
 def tree_size(checkpoint: bytes) -> int:
@@ -59,14 +64,16 @@ def verify(payload: bytes, gateway_key: bytes, kid: bytes) -> Ack:
 
 def _decode(content: bytes, kid: bytes) -> Ack:
     fields = cbor.decode(content)
-    if not isinstance(fields, list) or len(fields) != 5:
-        raise ValueError("acknowledgement: not [1, kid, runs, refused, checkpoint]")
-    version, named, runs, refused, checkpoint = fields
+    if not isinstance(fields, list) or len(fields) != 6:
+        raise ValueError(_FORM)
+    version, named, runs, refused, checkpoint, unix_ms = fields
     if type(version) is not int or version != _VERSION or not isinstance(checkpoint, bytes):
-        raise ValueError("acknowledgement: not [1, kid, runs, refused, checkpoint]")
+        raise ValueError(_FORM)
+    if not cbor.is_uint(unix_ms, _SEQ_LIMIT):
+        raise ValueError(_FORM)
     if named != kid:
         raise ValueError("acknowledgement: it is for another node")
-    return Ack(_runs(_pairs(runs)), _refused(_pairs(refused)), checkpoint)
+    return Ack(_runs(_pairs(runs)), _refused(_pairs(refused)), checkpoint, unix_ms)
 
 
 def _pairs(items: object) -> "list[list[Any]]":

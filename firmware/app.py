@@ -6,10 +6,16 @@ from binascii import hexlify
 
 import ack
 import beacon
+import light
 import packs
+import retained
 from chain import Chain
-from link import Link
+from clock import GATEWAY
+from cycle import Cycle
+from link import Link, within
+from names import Names
 from outbox import OutboxError
+from pulse import LOOK_S, Pulse
 from sender import Sender
 from sensors import METHODS, REPLAYED, SensorError
 
@@ -19,9 +25,9 @@ _RETRY_S = 5
 
 
 def topics(site, name):
-    """(up, down, beacon) of a node (protocol.md §10)."""
+    """(up, down, status, beacon) of a node (protocol.md §10)."""
     base = "earmark/v1/" + site + "/"
-    return base + name + "/up", base + name + "/down", base + "beacon"
+    return base + name + "/up", base + name + "/down", base + name + "/status", base + "beacon"
 
 
 def client_id(site, name, password):
@@ -47,10 +53,14 @@ class Node:
         self._board = board
         self._clock = clock
         self._say = say
-        self._up, self._down, self._beacon = topics(settings["site"], settings["name"])
+        self._up, self._down, self._presence, self._beacon = topics(settings["site"], settings["name"])
         self._chain = Chain(signer, settings["name"], outbox, clock)
+        self._names = Names(board.name_server)
+        self._pulse = Pulse()
         self._link = self._make_link(settings["broker"])
-        self._sender = Sender(outbox, self._link, self._up, settings["window"], settings["resend_s"], say)
+        beat = lambda: self._pulse.beat("sender")  # noqa: E731 - a def of one line would take three
+        self._sender = Sender(outbox, self._link, self._up, settings["window"], settings["resend_s"], say, beat)
+        self._cycle = Cycle(self, settings, outbox, board, clock, self._pulse, say)
         self._acks = []
         self._acked = asyncio.Event()
         self._freed = asyncio.Event()
@@ -58,6 +68,9 @@ class Node:
         self._failure = None
         self._refused = []
         self._replaying = 0
+        self._no_reading = False
+        self._quiet_since_s = 0
+        self._woken = self._resume()
         self._counts = {"acknowledged": 0, "refused": 0}
 
     def _make_link(self, broker):
@@ -73,24 +86,57 @@ class Node:
             password=broker["password"],
             tls=self._board.tls(tls) if tls else None,
             server_name=tls["server_name"] if tls else None,
+            names=self._names,
+            presence=self._presence,
             keepalive_s=broker["keepalive_s"],
+            connect_s=broker["connect_s"],
             retry_s=broker["retry_s"],
             window=self._settings["window"],
         )
 
+    def _resume(self):
+        """Whether this is a wake from a deep sleep: then what was kept over it goes on."""
+        kept = self._board.kept()
+        state = kept and retained.decode(kept[0], self._chain.boot_count - 1, self._outbox.head[0])
+        if not state:
+            return False
+        self._chain.go_on(state["nonce"] or None)
+        self._clock.wake(state["clock"], kept[1], self._board.SLEEP_DRIFT)
+        self._sender.checkpoint = state["checkpoint"]
+        self._names.known.update(dict(state["names"]))
+        self._cycle.resume(state)
+        return True
+
+    def state(self):
+        """What is to be kept over a deep sleep (retained.py), but for the cycle's own."""
+        return {
+            "boot_count": self._chain.boot_count,
+            "seq": self._outbox.head[0],
+            "clock": self._clock.kept(),
+            "nonce": self._chain.beacon or b"",
+            "checkpoint": self._sender.checkpoint,
+            "names": [[host, address] for host, address in sorted(self._names.known.items())],
+        }
+
     async def run(self):
-        """Sign the boot statement, then live."""
+        """Sign the boot statement, unless this is a wake, then live."""
         for wrong in self._outbox.damage:
             self._say("outbox: " + wrong)
-        self._boot()
-        recordings = [s for s in self._sensors if s.method == REPLAYED]
-        self._replaying = len(recordings)
-        work = [self._link.run(), self._sender.run(), self._answers(), self._measure(), self._report()]
-        work += [self._board.watchdog(), self._board.network(self._settings, self._clock, self._say)]
-        work += [self._replay(recording) for recording in recordings]
+        if not self._woken:
+            self._boot()
+        work = [self._board.watchdog(self._pulse, self._say)]
+        if self._settings["mode"] == "deep-sleep":
+            work.append(self._cycle.run())
+        else:
+            recordings = [s for s in self._sensors if s.method == REPLAYED]
+            self._replaying = len(recordings)
+            work += [self._measure(), self._report()]
+            work += [self._replay(recording) for recording in recordings]
         if self._settings["exit_when_done"]:
             work.append(self._finish())
         tasks = [asyncio.create_task(self._guard(each)) for each in work]
+        if self._settings["mode"] != "deep-sleep":
+            tasks += [asyncio.create_task(each) for each in self.connecting()]
         await self._stopped.wait()
         for task in tasks:
             task.cancel()
@@ -104,6 +150,40 @@ class Node:
         except Exception as failure:  # noqa: BLE001 - `run` raises it
             self._failure = failure
             self._stopped.set()
+
+    def connecting(self):
+        """The loops that bring what is stored to the gateway, and the light that shows how they fare."""
+        work = [self._link.run(), self._sender.run(), self._answers()]
+        work.append(self._board.network(self._settings, self._clock, self._names, self._say))
+        led = self._board.led(self._settings["status_led"])
+        if led:
+            work.append(light.show(led, self.code))
+        return [self._guard(each) for each in work]
+
+    async def leave(self, word):
+        """Take leave of the broker before the loops of `connecting` end."""
+        await self._link.close(word)
+        self._pulse.rest("sender")
+        self._pulse.rest("answers")
+
+    async def freed(self):
+        """Wait until an acknowledgement frees something."""
+        self._freed.clear()
+        await self._freed.wait()
+
+    def code(self):
+        """What the light shows."""
+        quiet_s = self._clock.uptime_s() - self._quiet_since_s
+        return light.first(
+            {
+                "network": not self._board.online(),
+                "broker": not self._link.up,
+                "gateway": self._outbox.count and quiet_s > 2 * self._settings["resend_s"],
+                "outbox": 2 * self._outbox.size > self._settings["outbox_bytes"],
+                "clock": not self._clock.now()[0],
+                "sensor": self._no_reading,
+            }
+        )
 
     def _boot(self):
         seq = self._chain.boot(VERSION, self._board.reset_cause(), self._board.NAME, self._sensors)
@@ -125,6 +205,7 @@ class Node:
 
     def _linked(self, text):
         self._say(text)
+        self._quiet_since_s = self._clock.uptime_s()
         self._sender.wake()
 
     def _receive(self, topic, payload):
@@ -141,18 +222,22 @@ class Node:
 
     async def _answers(self):
         while True:
-            await self._acked.wait()
+            self._pulse.beat("answers")
+            await within(self._acked.wait(), LOOK_S)
             self._acked.clear()
             while self._acks:
                 self._free(self._acks.pop(0))
                 await asyncio.sleep(0)
 
     def _free(self, payload):
+        self._pulse.feed()  # where viper is missing this takes seconds
         try:
             answer = ack.verify(payload, self._settings["gateway_key"], self._signer.kid)
             if not self._follows(answer.checkpoint):
                 return
             self._sender.heard()
+            self._quiet_since_s = self._clock.uptime_s()
+            self._set_clock(answer)
         except (ValueError, MemoryError) as wrong:  # 4 KB of nobody's empty lists are 130 KB once decoded
             self._say("an acknowledgement was ignored: %s" % wrong)
             return
@@ -166,6 +251,16 @@ class Node:
         if freed:
             self._freed.set()
             self._sender.wake()
+
+    def _set_clock(self, answer):
+        """Take the gateway's time where it is better than what is known: it signed after what it answers was sent."""
+        round_trip_ms = self._sender.round_trip_ms(answer.runs)
+        if round_trip_ms is None or not self._clock.wants(round_trip_ms // 2 + 1):
+            return
+        half_ms = round_trip_ms // 2 + 1
+        off_s = self._clock.set(GATEWAY, half_ms, answer.unix_ms + half_ms)
+        said = "; it was off by %d s, more than was stated" % off_s if off_s else ""
+        self._say("the clock is set by the gateway, to %d ms%s" % (half_ms, said))
 
     def _follows(self, checkpoint):
         """Whether the gateway still has the log that it had: one that has not, or an acknowledgement that was
@@ -194,11 +289,19 @@ class Node:
     # What goes out.
 
     async def _measure(self):
+        while any(s.method != REPLAYED for s in self._sensors):
+            due_ms = self._clock.uptime_ms() + self._settings["interval_s"] * 1000
+            await self.measure()
+            while self._clock.uptime_ms() < due_ms:
+                self._pulse.beat("measure")
+                await asyncio.sleep(min(LOOK_S, (due_ms - self._clock.uptime_ms()) / 1000))
+
+    async def measure(self):
+        """Read every sensor once, sign and store."""
         live = [s for s in self._sensors if s.method != REPLAYED]
-        while live:
-            for method in sorted({s.method for s in live}):
-                await self._sample(method, [s for s in live if s.method == method])
-            await asyncio.sleep(self._settings["interval_s"])
+        self._no_reading = False
+        for method in sorted({s.method for s in live}):
+            await self._sample(method, [s for s in live if s.method == method])
 
     async def _sample(self, method, group):
         readings = []
@@ -206,6 +309,7 @@ class Node:
             try:
                 readings += sensor.read()
             except SensorError as failure:
+                self._no_reading = True
                 self._say("no reading: %s" % failure)
             await asyncio.sleep(0)
         seconds = self._clock.now()[0]
@@ -216,6 +320,7 @@ class Node:
                 self._say("readings were lost: %s" % failure)
 
     def _store(self, method, payload, positions=None):
+        self._pulse.feed()
         seq = self._chain.readings(method, payload, positions)
         if self._settings["interval_s"] >= _RETRY_S and method != REPLAYED:
             self._say("signed seq %d: %d bytes of readings, %s" % (seq, len(payload), METHODS[method]))
@@ -272,6 +377,9 @@ class Node:
         while True:
             await asyncio.sleep(self._settings["status_s"])
             self._say("status: " + self._status())
+            step_s = self._clock.host_step_s()
+            if step_s:
+                self._say("somebody set the host's clock by %d s: what was signed before is off by as much" % step_s)
 
     def _status(self):
         text = "seq %d, %d wait for the gateway, %d acknowledged and %d refused since the start, outbox %d bytes, %s"

@@ -32,6 +32,11 @@ class Chain:
         self._outbox = outbox
         self._clock = clock
 
+    def go_on(self, nonce):
+        """This is no new start but a wake from a sleep, with the beacon of before."""
+        self.boot_count -= 1
+        self.beacon = nonce
+
     def boot(self, software, cause, board, sensors):
         """Say that the node started, and with what."""
         self._forget_positions({sensor.key for sensor in sensors if sensor.method == REPLAYED})

@@ -14,7 +14,8 @@ _POLL_MS = 20
 
 
 async def dial(host, port, tls=None, server_name=None):
-    """(reader, writer) of a new connection; raises `OSError`."""
+    """(reader, writer) of a new connection to an address; `server_name` is what a certificate is checked for, the
+    host unless given.  Raises `OSError`."""
     if sys.implementation.name != "micropython":
         return await asyncio.open_connection(host, port, ssl=tls, server_hostname=server_name or host if tls else None)
     address = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]

@@ -11,12 +11,23 @@ import packets
 from clock import elapsed_ms, ticks_ms
 from dial import dial
 
+OFFLINE, ONLINE, ASLEEP = b"offline", b"online", b"asleep"
+_LEAVE_MS, _POLL_MS = 2000, 20
 _QUEUE = 64  # packets waiting beyond the window before a broker that does not read is given up
 _FAILURES = (OSError, EOFError, ValueError, MemoryError, asyncio.TimeoutError, packets.PacketError)
 
 
 class LinkDown(Exception):
     """There is no connection; `wait_up` tells when there is one again."""
+
+
+async def within(waiting, seconds):
+    """Wait, but no longer than this; returns whether what was waited for came."""
+    try:
+        await asyncio.wait_for(waiting, seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
 
 
 class Link:
@@ -26,7 +37,9 @@ class Link:
     in words, of connections made and lost.  `tls` is an SSLContext, or None.  `session` counts connections, so that a
     sender knows to start over.  Delays between attempts double from `retry_s[0]` to `retry_s[1]` seconds, each
     shortened at random by up to half; one takes at most `connect_s`.  A packet above `max_packet` bytes closes the
-    connection.
+    connection.  `names` finds the host's address (names.py); where it is None the host is one.  On the topic `presence`
+    a retained word says how things stand (protocol.md §10): `online` after each connect, `offline` by the broker's last
+    will, and what `close` says.
     """
 
     def __init__(self, host, port, client_id, topics, on_message, on_state=print, **options):
@@ -40,7 +53,8 @@ class Link:
         self.password = options.pop("password", None)
         self.tls = options.pop("tls", None)
         self.server_name = options.pop("server_name", None)
-        self.will = options.pop("will", None)
+        self.names = options.pop("names", None)
+        self.presence = options.pop("presence", None)
         self.keepalive_s = options.pop("keepalive_s", 30)
         self.connect_s = options.pop("connect_s", 15)
         self.window = options.pop("window", 32)
@@ -69,18 +83,40 @@ class Link:
         """Wait until messages can be sent."""
         await self._up.wait()
 
-    async def publish(self, topic, payload):
-        """Hand a message to the connection; waits while the window is full.  Raises `LinkDown`."""
+    async def publish(self, topic, payload, wait_s=None):
+        """Hand a message to the connection; waits while the window is full, at most `wait_s` at a time.
+
+        Returns whether it was taken.  Raises `LinkDown`.
+        """
         while self.up and len(self._in_flight) >= self.window:
             self._room.clear()
-            await self._room.wait()
+            if wait_s is None:
+                await self._room.wait()
+            elif not await within(self._room.wait(), wait_s):
+                return False
         if not self.up:
             raise LinkDown("not connected to %s:%d" % (self.host, self.port))
+        self._put(topic, payload)
+        return True
+
+    async def close(self, word):
+        """Say a last word and take leave, so that the broker does not send the will; `run` is then to be cancelled."""
+        if self.up and self.presence:
+            self._put(self.presence, word, retain=True)
+        for _ in range(_LEAVE_MS // _POLL_MS):
+            if not self.up or not (self._in_flight or self._queue):
+                break
+            await asyncio.sleep(_POLL_MS / 1000)
+        if self.up:
+            self._send(packets.DISCONNECT)
+            await asyncio.sleep(2 * _POLL_MS / 1000)
+
+    def _put(self, topic, payload, retain=False):
         if not self._in_flight:
             self._answered = ticks_ms()
         number = self._next_id()
         self._in_flight.add(number)
-        self._send(packets.publish(topic, payload, number))
+        self._send(packets.publish(topic, payload, number, retain))
 
     async def run(self):
         """Connect, and connect again, until cancelled."""
@@ -91,7 +127,7 @@ class Link:
             try:
                 await self._connection()
             except _FAILURES as failure:
-                reason = _words(failure)
+                reason = _words(failure, self.tls)
             if self.session != before:
                 delay_s = self.retry_s[0]
             wait_ms = int(delay_s * 1000)
@@ -101,7 +137,7 @@ class Link:
             await asyncio.sleep(wait_ms / 1000)
 
     async def _connection(self):
-        reader, writer = await asyncio.wait_for(dial(self.host, self.port, self.tls, self.server_name), self.connect_s)
+        reader, writer = await asyncio.wait_for(self._dial(), self.connect_s)
         tasks = []
         try:
             await asyncio.wait_for(self._greet(reader, writer), self.connect_s)
@@ -115,12 +151,25 @@ class Link:
             await _stop(tasks)
             await _close(writer)
 
+    async def _dial(self):
+        host = await self.names.find(self.host) if self.names else self.host
+        try:
+            return await dial(host, self.port, self.tls, self.server_name or self.host)
+        except (OSError, asyncio.CancelledError):
+            if self.names:
+                self.names.doubt(self.host)
+            raise
+
     async def _greet(self, reader, writer):
-        """CONNECT and its answer."""
-        writer.write(packets.connect(self.client_id, self.keepalive_s, self.user, self.password, self.will))
+        """CONNECT and its answer: four bytes, and in place of them whatever a portal or another service says."""
+        will = (self.presence, OFFLINE) if self.presence else None
+        writer.write(packets.connect(self.client_id, self.keepalive_s, self.user, self.password, will))
         await writer.drain()
-        if (await self._packet(reader))[0] != packets.CONNACK:
-            raise packets.PacketError("another packet in place of CONNACK")
+        first = (await _first(reader))[0]
+        if first != packets.CONNACK << 4:
+            raise packets.PacketError("%s, not MQTT%s" % (_service(first), _PORTAL))
+        rest = await reader.readexactly(3)
+        packets.decode(first, rest[1:] if rest[0] == 2 else b"")
 
     def _begin(self):
         self._over.clear()
@@ -169,6 +218,8 @@ class Link:
                 raise packets.PacketError("SUBACK of what was not asked")
             self.session += 1
             self._up.set()
+            if self.presence:
+                self._put(self.presence, ONLINE, retain=True)
             self.on_state("connected to %s:%d" % (self.host, self.port))
         elif kind == packets.CONNACK:
             raise packets.PacketError("a second CONNACK")
@@ -219,13 +270,36 @@ class Link:
                 return self._packet_id
 
 
-def _words(failure):
+_PORTAL = ": a captive portal in the network, or the port of another service"
+_NO_TLS = ("INVALID_RECORD", "INVALIDRECORD", "WRONG_VERSION", "UNEXPECTED_MESSAGE", "RECORD_LAYER", "ILLEGAL_PARAM")
+
+
+async def _first(reader):
+    try:
+        return await reader.readexactly(1)
+    except EOFError:
+        raise OSError("it takes connections and closes them without a word: no MQTT broker, or one that refuses us")
+
+
+def _service(first):
+    """What begins its answer with this byte, in words."""
+    if first == 0x48:
+        return "HTTP answers"
+    return "something answers with the byte 0x%02x" % first
+
+
+def _words(failure, tls=None):
     """A failure in words; asyncio's time-outs and ends of file carry none."""
     if isinstance(failure, asyncio.TimeoutError) and not failure.args:
         return "no answer in time"
     if isinstance(failure, EOFError):
         return "the broker closed the connection"
-    return " ".join(str(failure).split()) or type(failure).__name__
+    words = " ".join(str(failure).split()) or type(failure).__name__
+    if tls and any(sign in words for sign in _NO_TLS):
+        return words + ": no TLS there" + _PORTAL
+    if tls and ("certificate" in words.lower() or "CERT" in words or "X509" in words):
+        return words + ": a captive portal, or a broker of another farm"
+    return words
 
 
 async def _stop(tasks):

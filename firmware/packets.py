@@ -44,11 +44,12 @@ def _packet(first, body):
 
 
 def connect(client_id, keepalive_s, user=None, password=None, will=None):
-    """CONNECT with a clean session; `will` is (topic, payload), sent by the broker at QoS 1 when the link is lost."""
+    """CONNECT with a clean session; `will` is (topic, payload), which the broker sends and retains at QoS 1 when the
+    link is lost."""
     flags = 0x02
     body = _text(client_id)
     if will:
-        flags |= 0x04 | 0x08
+        flags |= 0x04 | 0x08 | 0x20
         body += _text(will[0]) + _text(will[1])
     if user is not None:
         flags |= 0x80
@@ -59,9 +60,9 @@ def connect(client_id, keepalive_s, user=None, password=None, will=None):
     return _packet(0x10, _text("MQTT") + struct.pack(">BBH", 4, flags, keepalive_s) + body)
 
 
-def publish(topic, payload, packet_id):
-    """PUBLISH at QoS 1, not retained."""
-    return _packet(0x32, _text(topic) + struct.pack(">H", packet_id) + payload)
+def publish(topic, payload, packet_id, retain=False):
+    """PUBLISH at QoS 1."""
+    return _packet(0x33 if retain else 0x32, _text(topic) + struct.pack(">H", packet_id) + payload)
 
 
 def subscribe(topics, packet_id):

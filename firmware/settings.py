@@ -17,6 +17,10 @@ TABLE = {
     "gateway_key": (REQUIRED, "the gateway's public key: its did, or 64 hexadecimal digits"),
     "broker": (REQUIRED, "the MQTT broker: host, port and so on"),
     "sensors": (REQUIRED, "list of sensors, each with its driver and that driver's settings"),
+    "mode": ("always-on", "always-on, or deep-sleep: between two measurements the board sleeps"),
+    "send_every": (1, "with deep-sleep: every how many measurements it connects and sends"),
+    "awake_s": (30, "with deep-sleep: seconds that it waits for the network and the gateway's answer, at most"),
+    "status_led": (None, "pin, or name, of the light that says how the node is"),
     "interval_s": (60, "seconds from one measurement to the next"),
     "clock_error_s": (1, "bound on the error of the host's clock that the statements state, in seconds"),
     "window": (32, "statements sent and not acknowledged by the gateway, at most"),
@@ -36,6 +40,7 @@ BROKER = {
     "password": (None, "password; `earmark node enroll` shows it"),
     "tls": (None, '{"ca": file, "certificate": file, "key": file, "server_name": name}'),
     "keepalive_s": (30, "seconds from one ping to the next"),
+    "connect_s": (15, "seconds that an attempt to connect may take"),
     "retry_s": ([1, 60], "shortest and longest delay before the next attempt to connect, in seconds"),
 }
 TLS = {
@@ -46,7 +51,18 @@ TLS = {
 }
 _TEXTS = ("host", "user", "password", "ca", "certificate", "key", "server_name")
 _FILES = ("ca", "certificate", "key")
-_POSITIVE = ("interval_s", "window", "resend_s", "backlog", "outbox_bytes", "segment_bytes", "status_s")
+_POSITIVE = (
+    "interval_s",
+    "window",
+    "resend_s",
+    "backlog",
+    "outbox_bytes",
+    "segment_bytes",
+    "status_s",
+    "send_every",
+    "awake_s",
+)
+_MODES = ("always-on", "deep-sleep")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _MIN_SEGMENT = 1024
@@ -89,8 +105,14 @@ def check(given):
         raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
     if settings["window"] > _MAX_WINDOW:
         raise SettingsError("window must be at most %d" % _MAX_WINDOW)
+    if settings["mode"] not in _MODES:
+        raise SettingsError("mode must be one of %s" % ", ".join(_MODES))
+    if not isinstance(settings["status_led"], (int, str, type(None))) or settings["status_led"] is True:
+        raise SettingsError("status_led must be the number or the name of a pin")
     if not isinstance(settings["exit_when_done"], bool):
         raise SettingsError("exit_when_done must be true or false")
+    if settings["exit_when_done"] and settings["mode"] != "always-on":
+        raise SettingsError("exit_when_done goes with mode always-on only")
     settings["broker"] = _broker(settings["broker"])
     settings["gateway_key"] = public_key(settings["gateway_key"])
     if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
@@ -132,6 +154,8 @@ def make_sensors(settings, clock):
                 raise SettingsError("%s: '%s' is the name of a quantity of %s; rename one, or give a prefix" % said)
             owner[quantity] = where
         made.append(sensor)
+    if settings["mode"] == "deep-sleep" and any(sensor.method == sensors.REPLAYED for sensor in made):
+        raise SettingsError("sensors: a recording cannot be replayed in mode deep-sleep; use always-on")
     _check_recordings([sensor for sensor in made if sensor.method == sensors.REPLAYED])
     return made
 
@@ -162,8 +186,9 @@ def _broker(given):
     _check_texts(broker, "broker.")
     if not _whole(broker["port"]) or not 0 <= broker["port"] < 65536:
         raise SettingsError("broker.port must be a whole number from 0 to 65535")
-    if not _whole(broker["keepalive_s"]) or not 1 <= broker["keepalive_s"] < 65536:
-        raise SettingsError("broker.keepalive_s must be a whole number from 1 to 65535")
+    for name in ("keepalive_s", "connect_s"):
+        if not _whole(broker[name]) or not 1 <= broker[name] < 65536:
+            raise SettingsError("broker.%s must be a whole number from 1 to 65535" % name)
     retry_s = broker["retry_s"]
     numbers = isinstance(retry_s, list) and all(isinstance(delay, (int, float)) for delay in retry_s)
     if not numbers or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1]:

@@ -121,6 +121,7 @@ class Acknowledger:
         self.wrong: list[str] = []
         self.keeps_quiet: Callable[[Statement, int], bool] = lambda statement, arrivals: False
         self.refuses: dict[int, str] = {}
+        self.time_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
         self._site = site
         self._changed = threading.Condition()
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="acknowledger")
@@ -149,7 +150,7 @@ class Acknowledger:
         """Send the acknowledgement that this statement's node is due, or one by another key or for another node."""
         held = sorted(seq for seq in self.statements if seq not in self.refuses)
         refused = [[seq, reason] for seq, reason in self.refuses.items() if seq in self.statements]
-        content = cbor2.dumps([1, kid or statement.kid, _runs(held)[-16:], refused[:16], b""])
+        content = cbor2.dumps([2, kid or statement.kid, _runs(held)[-16:], refused[:16], b"", self.time_ms()])
         signer = key or self.signing_key
         thumbprint = hashlib.sha256(bytes.fromhex("a301012006215820") + bytes(signer.verify_key))
         header = {1: -8, 3: "application/vnd.earmark.ack+cbor", 4: thumbprint.digest()[:8]}

@@ -18,6 +18,7 @@ KEY = bytes.fromhex(ACKS["key"])
 def test_acknowledgements(row: dict[str, Any]) -> None:
     found = ack.decode(bytes.fromhex(row["bytes"]), KEY)
     assert (found.kid.hex(), found.checkpoint.decode()) == (row["kid"], row["checkpoint"])
+    assert found.time_ms == row["time_ms"]
     assert [list(run) for run in found.runs] == row["runs"]
     assert [list(one) for one in found.refused] == row["refused"]
     assert ack.sign(cose.Signer(bytes.fromhex(ACKS["seed"])), found).hex() == row["bytes"]
@@ -35,7 +36,7 @@ def test_acknowledgements_that_must_be_refused(row: dict[str, str]) -> None:
 )
 def test_a_seq_that_no_node_can_have_is_refused(runs: Any, refused: Any) -> None:
     signer = cose.Signer(bytes.fromhex(ACKS["seed"]))
-    signed = ack.sign(signer, ack.Acknowledgement(bytes(8), runs, refused, b""))
+    signed = ack.sign(signer, ack.Acknowledgement(bytes(8), runs, refused, b"", 0))
     with pytest.raises(errors.EncodingError, match="not from 1 to"):
         ack.decode(signed, KEY)
 

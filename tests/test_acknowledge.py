@@ -74,12 +74,12 @@ def test_covering_finds_just_the_runs_that_hold_a_seq() -> None:
 
 
 def test_an_acknowledgement_is_of_this_gateway_and_of_this_form(bench: Bench) -> None:
-    good = ack.sign(bench.gateway, ack.Acknowledgement(b"k" * 8, ((1, 2),), (), b""))
+    good = ack.sign(bench.gateway, ack.Acknowledgement(b"k" * 8, ((1, 2),), (), b"", 0))
     with pytest.raises(EncodingError, match="of this gateway"):
         ack.decode(good, bench.operator.key)
     with pytest.raises(BadSignature):
         ack.decode(good[:-1] + bytes([good[-1] ^ 1]), bench.gateway.key)
     for runs in (((2, 1),), ((1, 5), (5, 6)), ((4, 5), (1, 2)), ((0, 3),)):
-        wrong = ack.sign(bench.gateway, ack.Acknowledgement(b"k" * 8, runs, (), b""))
+        wrong = ack.sign(bench.gateway, ack.Acknowledgement(b"k" * 8, runs, (), b"", 0))
         with pytest.raises(EncodingError):
             ack.decode(wrong, bench.gateway.key)

@@ -163,7 +163,7 @@ def acknowledgement() -> list[object]:
     runs, refused, checkpoint = [[1, 4], [8, 2**40]], [[5, "Equivocation"], [7, "BrokenChain"]], b"checkpoint"
     header = {1: -8, 3: "application/vnd.earmark.ack+cbor", 4: cose.kid(key)}
     protected = cbor2.dumps(header, canonical=True)
-    payload = cbor2.dumps([1, kid, runs, refused, checkpoint])
+    payload = cbor2.dumps([2, kid, runs, refused, checkpoint, 1_790_000_006_250])
     signature = signing.sign(cbor2.dumps(["Signature1", protected, b"", payload])).signature
     answer = cbor2.dumps(cbor2.CBORTag(18, [protected, {}, payload, signature]))
     return row("ack", answer, key, kid, runs, refused, checkpoint)

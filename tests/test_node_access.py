@@ -3,6 +3,7 @@
 import contextlib
 import json
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from earmark import operator
 from earmark.access import node_settings
 from earmark.certificates import authority_file
 from earmark.cli import main
-from earmark.config import Farm
+from earmark.config import Farm, open_farm
 from earmark.simulation import Interpreter, NodeProcess
 from earmark.statement import decode
 from services import find_mosquitto, free_port, gateway, logged, make_farm, takes_connections, wait_for
@@ -90,6 +91,28 @@ def test_a_recording_arrives_over_tls_under_the_nodes_own_user(
         assert node.poll() == 0, node.last_words()
     said = [decode(raw) for raw in logged(farm)]
     assert sum(len(statement.readings) for statement in said if statement.sub == "n1") == ROWS
+
+
+def test_whether_it_is_there_is_known_to_whoever_watches_the_farm(
+    node: NodeProcess, farm: Farm, kind: str, tmp_path: Path
+) -> None:
+    configure(node, farm, tmp_path)
+    settings = json.loads((node.folder / "node.json").read_text()) | {"exit_when_done": False}
+    node.configure(settings)
+    port = free_port()
+    with (farm.folder / "earmark.toml").open("a") as file:
+        file.write(f"[status]\nport = {port}\n")
+
+    def shows(value: str) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+            return f'earmark_node_connected{{node="n1"}} {value}' in page.read().decode()
+        return False
+
+    with running(open_farm(farm.folder), kind, tmp_path):
+        node.start()
+        wait_for(lambda: shows("1.0"), "the gateway shows that the node is there")
+        node.kill()
+        wait_for(lambda: shows("0.0"), "the broker's last will for it shows that it is not")
 
 
 @pytest.mark.parametrize("kind", ["embedded"])

@@ -9,8 +9,15 @@ A board module has
     lock(path)               keeps a second process off the node's directory for as long as the result lives
     clock(settings)          the node's `clock.Clock`
     tls(settings)            an SSLContext for broker.tls
-    async network(settings, clock, say)   brings the network and the clock up and keeps them so; may return at once
-    async watchdog()         feeds the watchdog for ever; may return at once
+    name_server()            the DNS server's address in digits, or None: the system looks names up
+    online()                 whether there is a network
+    async network(settings, clock, names, say)   brings the network and the clock up and keeps them so; may return
+    network_off()            switches the radio off before a sleep
+    async watchdog(pulse, say)   feeds the watchdog while no loop of `pulse.Pulse` is stuck, for ever
+    led(named)               `switch(on)` of the light that `status_led` names, or None where there is none
+    kept()                   after a deep sleep (what `sleep` was to keep, milliseconds slept); else None
+    async sleep(ms, keep)    sleep; returns afterwards, or never: then the board starts anew, and `kept` gives `keep`
+    SLEEP_DRIFT              one part in so many that the time of such a sleep may be wrong
 """
 
 import sys

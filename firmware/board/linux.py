@@ -4,6 +4,7 @@ The system keeps the clock (source 4, host) and the network.  CPython syncs with
 `flush` of a file is an fsync, and directories are synced through the C library.
 """
 
+import asyncio
 import os
 import sys
 
@@ -11,6 +12,7 @@ import pem
 from clock import HOST, Clock
 
 ROOT = "."
+SLEEP_DRIFT = 20000
 _MICROPYTHON = sys.implementation.name == "micropython"
 
 if _MICROPYTHON:
@@ -116,9 +118,52 @@ def _load_certificate(context, settings):
         context.load_cert_chain(certificate.read(), key.read())
 
 
-async def network(settings, clock, say):
+def name_server():
+    """The system looks names up."""
+
+
+def online():
+    """The system's own affair."""
+    return True
+
+
+async def network(settings, clock, names, say):
     """The system's own affair."""
 
 
-async def watchdog():
-    """A process has none."""
+def network_off():
+    """The system's own affair."""
+
+
+async def watchdog(pulse, say):
+    """End the process when a loop is stuck; what started it starts it again.  The rest is the system's own affair."""
+    while True:
+        stuck = pulse.stuck()
+        if stuck:
+            raise RuntimeError("the loop '%s' is stuck" % stuck)
+        await asyncio.sleep(1)
+
+
+def led(named):
+    """The light of that name in /sys/class/leds; None where it cannot be switched."""
+    path = "/sys/class/leds/%s/brightness" % named
+    try:
+        with open(path, "w") as stream:
+            stream.write("0")
+    except OSError:
+        return None
+
+    def switch(on):
+        with open(path, "w") as stream:
+            stream.write("1" if on else "0")
+
+    return switch
+
+
+def kept():
+    """A process that sleeps keeps its memory."""
+
+
+async def sleep(ms, keep):
+    """Wait; the computer is the system's own affair."""
+    await asyncio.sleep(ms / 1000)

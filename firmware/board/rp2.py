@@ -1,4 +1,4 @@
-"""Raspberry Pi Pico W and Pico 2 W.  Checked against the type stubs; not yet run on hardware.
+"""Raspberry Pi Pico W and Pico 2 W.  Checked against the type stubs and a double; not yet run on hardware.
 
 The watchdog cannot wait longer than about 8.3 s, so nothing may hold the loop up for that long.  The flash can be
 read by whoever holds the board, and with it the key.
@@ -8,35 +8,79 @@ import os
 
 import machine
 
-from board.microcontroller import ROOT, SYNC, clock, feed_watchdog, keep_network, lock, tls, urandom
+from board.microcontroller import (
+    ROOT,
+    SYNC,
+    Dog,
+    clock,
+    led,
+    lock,
+    name_server,
+    network,
+    network_off,
+    online,
+    tls,
+    urandom,
+)
 
 __all__ = (
     "NAME",
     "ROOT",
+    "SLEEP_DRIFT",
     "SYNC",
     "clock",
+    "kept",
+    "led",
     "lock",
+    "name_server",
     "network",
+    "network_off",
+    "online",
     "reset_cause",
+    "sleep",
     "tls",
     "urandom",
     "watchdog",
 )
 
 NAME = "rp2: " + os.uname().machine
-_CAUSES = {machine.PWRON_RESET: "power on", machine.WDT_RESET: "watchdog or soft reset"}
+SLEEP_DRIFT = 20000  # the crystal goes on
+_IS_2350 = "RP2350" in NAME
+_WATCHDOG_REASON = 0x400D8008 if _IS_2350 else 0x40058008
+_CHIP_RESET = 0x4010002C if _IS_2350 else 0x40064008
+# (bit, cause) in the chip's registers.  The RP2040 has one bit for power-on and brown-out.
+_REASONS = ((0, "watchdog"), (1, "reset by software"))
+_RESETS = (
+    ((17, "brown-out"), (18, "reset pin"), (16, "power on"))
+    if _IS_2350
+    else ((16, "reset pin"), (8, "power on or brown-out"))
+)
+_SLICE_MS = 5000
+_dog = Dog(8000)
 
 
 def reset_cause():
-    """What the chip says of its last reset."""
-    return _CAUSES.get(machine.reset_cause(), "unknown")
+    """What the chip's registers say of its last reset; MicroPython knows only power-on and watchdog."""
+    for register, causes in ((_WATCHDOG_REASON, _REASONS), (_CHIP_RESET, _RESETS)):
+        bits = machine.mem32[register]
+        for bit, cause in causes:
+            if bits >> bit & 1:
+                return cause
+    return "unknown"
 
 
-async def network(settings, clock, say):
-    """Wi-Fi and NTP, for ever."""
-    await keep_network(settings, clock, say)
-
-
-async def watchdog():
+async def watchdog(pulse, say):
     """Eight seconds."""
-    await feed_watchdog(8000)
+    await _dog.guard(pulse, say)
+
+
+def kept():
+    """Stock MicroPython has no deep sleep here that would start the board anew."""
+
+
+async def sleep(ms, keep):
+    """Light sleep in slices that the watchdog bears; memory and the counter of milliseconds stay."""
+    while ms > 0:
+        machine.lightsleep(min(ms, _SLICE_MS))
+        _dog.feed()
+        ms -= _SLICE_MS

@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 from earmark import ack, cose
 from earmark.errors import BadSignature, EarmarkError, Rejected
 from earmark.log import Log, Outcome, Run
+from earmark.process import clock_ms
 
 Signer = tuple[bytes, str]
 
@@ -70,7 +71,8 @@ class Acknowledger:
         kid = cose.kid(signer[0])
         parts = range(0, max(len(runs), len(refused)), ack.MAX_ROWS)
         cut = [(runs[at : at + ack.MAX_ROWS], refused[at : at + ack.MAX_ROWS]) for at in parts]
-        return [ack.sign(self._gateway, ack.Acknowledgement(kid, *rows, checkpoint)) for rows in cut]
+        now_ms = clock_ms()
+        return [ack.sign(self._gateway, ack.Acknowledgement(kid, *rows, checkpoint, now_ms)) for rows in cut]
 
 
 def covering(runs: Sequence[Run], seqs: list[int]) -> tuple[Run, ...]:

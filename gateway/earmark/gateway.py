@@ -66,7 +66,7 @@ class Gateway:
         self._mark_topic = f"{topics}/checkpoint"
         self._memory = BrokerMemory(endpoint, _session(farm, "checkpoint"), self._mark_topic, self._mark)
         qos = 0 if config.broker.embedded else 1
-        self._link = Link(endpoint, _session(farm), [f"{topics}/+/up"], self._intake.take, qos)
+        self._link = Link(endpoint, _session(farm), [f"{topics}/+/up", f"{topics}/+/status"], self._take, qos)
         self._broker = _broker(farm) if config.broker.embedded else None
         self._metrics = Metrics()
         self._watchdog = Watchdog()
@@ -174,6 +174,24 @@ class Gateway:
         if checkpoint:
             self._link.publish(self._mark_topic, checkpoint, retain=True)
         self._cosigning.height = self._published.height = newest.height if newest else -1
+
+    def _take(self, messages: list[Message]) -> None:
+        """Statements to the intake; the words on presence, which nobody signed, to whoever watches the farm."""
+        words = [message for message in messages if message.topic.endswith("/status")]
+        if words:
+            messages = [message for message in messages if not message.topic.endswith("/status")]
+            self._note_presence(words)
+        if messages:
+            self._intake.take(messages)
+
+    def _note_presence(self, words: list[Message]) -> None:
+        enrolled = {node.name for node in self._log.registry.nodes()}
+        for message in words:
+            name = message.topic.split("/")[-2]
+            word = message.payload.decode(errors="replace")
+            if name in enrolled and word in ("online", "offline", "asleep"):
+                self._metrics.presence(name, word)
+        self._link.acknowledge(words)
 
     def _hold(self, held: bool) -> None:
         self._link.hold(held)

@@ -72,6 +72,10 @@ class Metrics:
         self._nodes = gauge("earmark_nodes", "Nodes whose statements are in the log")
         said = "Statements that wait at a node, as its newest reading of its outbox says"
         self._outboxes = gauge("earmark_node_outbox", said, "node")
+        said = "1 while the node is connected to the broker, 0 when it is not, or sleeps"
+        self._connected = gauge("earmark_node_connected", said, "node")
+        said = "1 while the node sleeps, as it said, and wakes by itself"
+        self._asleep = gauge("earmark_node_asleep", said, "node")
         self._missing = gauge("earmark_statements_missing", "Statements below a node's newest that are not in the log")
 
     def _measure_delays(self) -> None:
@@ -162,6 +166,11 @@ class Metrics:
     def outbox(self, node: str, waiting: int) -> None:
         """A node said how many of its statements wait."""
         self._outboxes.labels(node).set(waiting)
+
+    def presence(self, node: str, word: str) -> None:
+        """The retained word on a node's topic `status` (docs/protocol.md §10); nobody signed it."""
+        self._connected.labels(node).set(word == "online")
+        self._asleep.labels(node).set(word == "asleep")
 
     def chains(self, chains: Iterable[Sequence[Run]]) -> None:
         """The runs of `seq` that each node has in the log."""

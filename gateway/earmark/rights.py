@@ -28,5 +28,6 @@ def rights(site: str, user: str, gateway: str = GATEWAY_USER) -> Rights:
     topics = f"earmark/v1/{site}"
     if user == gateway:
         checkpoint = f"{topics}/checkpoint"
-        return Rights((f"{topics}/+/down", f"{topics}/beacon", checkpoint), (f"{topics}/+/up", checkpoint))
-    return Rights((f"{topics}/{user}/up",), (f"{topics}/{user}/down", f"{topics}/beacon"))
+        read = (f"{topics}/+/up", f"{topics}/+/status", checkpoint)
+        return Rights((f"{topics}/+/down", f"{topics}/beacon", checkpoint), read)
+    return Rights((f"{topics}/{user}/up", f"{topics}/{user}/status"), (f"{topics}/{user}/down", f"{topics}/beacon"))

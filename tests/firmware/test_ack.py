@@ -17,7 +17,7 @@ KID = b"node-kid"
 TYPE = "application/vnd.earmark.ack+cbor"
 RUNS = [[1, 4], [6, 6], [7, (1 << 53) - 1]]
 REFUSED = [[5, "Equivocation"]]
-CONTENT = [1, KID, RUNS, REFUSED, b"checkpoint"]
+CONTENT = [2, KID, RUNS, REFUSED, b"checkpoint", 1790000006250]
 HEADER = {1: -8, 3: TYPE, 4: GATEWAY.kid}
 SOURCE = ["eip155:1", 19000000, b"\x11" * 32, 1767225600]
 
@@ -42,15 +42,16 @@ class TestAck(unittest.TestCase):
         self.assertEqual(found.runs, [(1, 4), (6, 6), (7, (1 << 53) - 1)])
         self.assertEqual(found.refused, [(5, "Equivocation")])
         self.assertEqual(found.checkpoint, b"checkpoint")
+        self.assertEqual(found.unix_ms, 1790000006250)
 
     def test_empty(self):
-        found = ack.verify(answer([1, KID, [], [], b""]), GATEWAY.key, KID)
+        found = ack.verify(answer([2, KID, [], [], b"", 0]), GATEWAY.key, KID)
         self.assertEqual((found.runs, found.refused, found.checkpoint), ([], [], b""))
 
     def test_full(self):
         runs = [[2 * n + 1, 2 * n + 1] for n in range(16)]
         refused = [[n + 100, "BrokenChain"] for n in range(16)]
-        found = ack.verify(answer([1, KID, runs, refused, b"c" * 3000]), GATEWAY.key, KID)
+        found = ack.verify(answer([2, KID, runs, refused, b"c" * 3000, 0]), GATEWAY.key, KID)
         self.assertEqual((len(found.runs), len(found.refused)), (16, 16))
 
     def test_made_elsewhere(self):
@@ -70,15 +71,18 @@ class TestAck(unittest.TestCase):
 
     def test_content_refused(self):
         for content in (
-            changed(0, 2),
+            changed(0, 1),
             changed(0, True),
             changed(0, "1"),
             changed(1, b"other-id"),
             changed(1, "node-kid"),
             changed(4, "checkpoint"),
             changed(4, None),
-            changed(5, 0),
-            CONTENT[:4],
+            changed(5, -1),
+            changed(5, 1 << 53),
+            changed(5, "0"),
+            CONTENT + [0],  # noqa: RUF005 - MicroPython knows no other way
+            CONTENT[:5],
             dict(enumerate(CONTENT)),
             7,
         ):

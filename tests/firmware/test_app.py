@@ -22,8 +22,22 @@ class Board:
 
     NAME = "none"
 
+    SLEEP_DRIFT = 20
+
     def reset_cause(self):
         return "test"
+
+    def name_server(self):
+        return None
+
+    def kept(self):
+        return None
+
+    def online(self):
+        return True
+
+    def led(self, named):
+        return None
 
 
 class FullMedium(Outbox):
@@ -112,7 +126,7 @@ class Node(unittest.TestCase):
 
     def answered(self, node, first, last, checkpoint):
         """Hand the node an acknowledgement of a run over this checkpoint; how many statements wait then."""
-        genuine, app.ack.verify = app.ack.verify, lambda *_: app.ack.Ack([(first, last)], [], checkpoint)
+        genuine, app.ack.verify = app.ack.verify, lambda *_: app.ack.Ack([(first, last)], [], checkpoint, 0)
         try:
             node._free(b"")
         finally:

@@ -3,7 +3,7 @@
 import unittest_mini as unittest
 
 import clock
-from clock import HOST, NTP, UNSET, Clock
+from clock import HOST, KEPT, NTP, UNSET, Clock
 
 
 class Fake:
@@ -42,12 +42,64 @@ class Quality(unittest.TestCase):
 
     def test_the_bound_grows_until_it_is_set_again(self):
         subject = Clock(UNSET, 0)
-        subject.set(NTP, 1)
-        self.assertEqual(subject.now()[1], (NTP, 2, 0))
+        self.assertEqual(subject.set(NTP, 200, 1800000000500), 0)
+        self.assertEqual(subject.now(), (1800000000, (NTP, 2, 0)))
         self.fake.ms = 60000 * 1000
-        self.assertEqual(subject.now()[1], (NTP, 5, 60000))
-        subject.set(NTP, 1)
+        self.assertEqual(subject.now(), (1800060000, (NTP, 5, 60000)))
+        self.assertEqual(subject.set(NTP, 200, 1800060002000), 0)
         self.assertEqual(subject.now()[1], (NTP, 2, 60000))
+
+    def test_neither_the_ports_epoch_nor_a_step_of_its_clock_matters(self):
+        subject = Clock(UNSET, 0)
+        told = []
+        subject.on_set = told.append
+        self.fake.seconds = 5
+        subject.set(NTP, 10, 1800000000000)
+        self.fake.seconds = 1900000000
+        self.fake.ms = 2000
+        self.assertEqual(subject.now()[0], 1800000002)
+        self.assertEqual(told, [1800000000])
+
+    def test_a_clock_that_was_further_off_than_it_stated_says_so(self):
+        subject = Clock(UNSET, 0)
+        subject.set(NTP, 1000, 1800000000000)
+        self.fake.ms = 1000
+        self.assertEqual(subject.set(NTP, 1000, 1800000002500), 0)
+        self.assertEqual(subject.set(NTP, 1000, 1799999902500), 100)
+        self.assertEqual(subject.set(NTP, 1000, 1800000002500), -100)
+
+    def test_a_time_is_wanted_where_it_is_better(self):
+        subject = Clock(UNSET, 0)
+        self.assertTrue(subject.wants(10**9))
+        subject.set(NTP, 100, 1800000000000)
+        self.assertFalse(subject.wants(100))
+        self.assertTrue(subject.wants(99))
+        self.fake.ms = 20000000
+        self.assertTrue(subject.wants(1000))
+        self.assertFalse(Clock(HOST, 3).wants(1))
+
+    def test_what_was_kept_over_a_sleep_goes_on_with_a_wider_bound(self):
+        before = Clock(UNSET, 0)
+        before.set(NTP, 100, 1800000000000)
+        self.fake.ms = 20000
+        kept = before.kept()
+        self.assertEqual(kept, [1800000020000, 101, 20000])
+        self.fake.ms = 7
+        subject = Clock(UNSET, 0)
+        self.fake.ms = 57
+        subject.wake(kept, 600000, 20)
+        self.assertEqual(subject.now(), (1800000620, (KEPT, 32, 620)))
+        unset = Clock(UNSET, 0)
+        unset.wake([0, 0, 5000], 600000, 20)
+        self.assertEqual(unset.now(), (0, (UNSET, 0, 605)))
+
+    def test_a_step_of_the_hosts_clock_is_noticed(self):
+        subject = Clock(HOST, 3)
+        self.assertEqual(subject.host_step_s(), 0)
+        self.fake.ms = 60000
+        self.assertEqual(subject.host_step_s(), 0)
+        self.fake.seconds -= 3600
+        self.assertEqual((subject.host_step_s(), subject.host_step_s()), (-3600, 0))
 
 
 class Utc(unittest.TestCase):

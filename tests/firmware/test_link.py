@@ -265,6 +265,58 @@ class Misbehaviour(unittest.TestCase):
         self.assertFalse(harness.link.up)
 
 
+class Portals(unittest.TestCase):
+    def said(self, script, word, **options):
+        async def steps(broker, harness):
+            while not any(word in text for text in harness.states):
+                harness.changed.clear()
+                await harness.changed.wait()
+
+        asyncio.run(with_link(Broker(script), steps, **options))
+
+    def test_http_in_place_of_mqtt_is_named(self):
+        self.said(after_connect(b"HTTP/1.1 302 Found\r\nLocation: http://portal/\r\n\r\n"), "captive portal")
+
+    def test_another_service_is_named(self):
+        self.said(after_connect(b"220 mail ESMTP\r\n", linger=True), "not MQTT")
+
+    def test_who_closes_without_a_word_is_named(self):
+        self.said(close_at_once, "without a word")
+
+
+class Presence(unittest.TestCase):
+    def test_it_is_said_at_the_connect_as_a_will_and_at_the_end(self):
+        kept = []
+
+        async def script(broker, reader, writer):
+            while True:
+                first, body = await packet(reader)
+                kept.append((first, body))
+                if first >> 4 == 14:
+                    broker.got.set()
+                    return
+                if first >> 4 == 3:
+                    end = 2 + body[1]
+                    await send(writer, b"\x40\x02" + body[end : end + 2])
+                if first >> 4 in (1, 8):
+                    await send(writer, CONNACK if first >> 4 == 1 else b"\x90\x04" + body[:2] + b"\x01\x01")
+
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            await harness.link.close(b"asleep")
+            await broker.got.wait()
+
+        asyncio.run(with_link(Broker(script), steps, presence="t/s", retry_s=(5, 5)))
+        connect, _, online, asleep, leave = kept
+        self.assertEqual(connect[1][7] & 0x3C, 0x2C)
+        self.assertTrue(b"\x00\x03t/s\x00\x07offline" in connect[1])
+        self.assertEqual(
+            [(first, body[:5], body[7:]) for first, body in (online, asleep)],
+            [(0x33, b"\x00\x03t/s", b"online"), (0x33, b"\x00\x03t/s", b"asleep")],
+        )
+        self.assertEqual(leave[0], 0xE0)
+
+
 class Window(unittest.TestCase):
     def test_publish_waits_while_it_is_full(self):
         async def steps(broker, harness):
@@ -278,6 +330,14 @@ class Window(unittest.TestCase):
                 await broker.got.wait()
 
         asyncio.run(with_link(Broker(proper(acknowledge=False)), steps, window=4))
+
+    def test_publish_says_when_there_was_no_room_in_time(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            self.assertTrue(await harness.link.publish("t/u", b"1", 0.05))
+            self.assertFalse(await harness.link.publish("t/u", b"2", 0.05))
+
+        asyncio.run(with_link(Broker(proper(acknowledge=False)), steps, window=1))
 
     def test_a_thousand_messages_pass_in_order(self):
         async def steps(broker, harness):
@@ -343,6 +403,22 @@ class Liveness(unittest.TestCase):
             self.assertTrue(harness.link.up)
 
         asyncio.run(with_link(Broker(proper()), steps))
+
+
+class Delays(unittest.TestCase):
+    def test_they_double_up_to_the_longest_and_are_shortened_by_up_to_half(self):
+        async def steps(broker, harness):
+            await broker.stop()
+            while len(harness.states) < 9:
+                harness.changed.clear()
+                await harness.changed.wait()
+
+        harness = asyncio.run(with_link(Broker(close_at_once), steps, retry_s=(0.016, 0.128)))
+        waits = [int(text.split(" in ")[-1].split(" ")[0]) for text in harness.states[:9]]
+        for number, wait_ms in enumerate(waits):
+            full_ms = min(16 << number, 128)
+            self.assertTrue(full_ms // 2 <= wait_ms <= full_ms, waits)
+        self.assertTrue(len(set(waits[3:])) > 1, waits)
 
 
 class Texts(unittest.TestCase):

@@ -47,10 +47,11 @@ class Writing(unittest.TestCase):
         plain = packets.connect("n", 30)
         self.assertEqual(plain, b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x1e\x00\x01n")
         full = packets.connect("n", 30, "u", "p", ("w", b"gone"))
-        self.assertEqual(full, b"\x10\x1c\x00\x04MQTT\x04\xce\x00\x1e\x00\x01n\x00\x01w\x00\x04gone\x00\x01u\x00\x01p")
+        self.assertEqual(full, b"\x10\x1c\x00\x04MQTT\x04\xee\x00\x1e\x00\x01n\x00\x01w\x00\x04gone\x00\x01u\x00\x01p")
 
     def test_publish_and_subscribe(self):
         self.assertEqual(packets.publish("t", b"xy", 258), b"\x32\x07\x00\x01t\x01\x02xy")
+        self.assertEqual(packets.publish("t", b"xy", 258, retain=True)[0], 0x33)
         self.assertEqual(packets.subscribe(["a", "b"], 1), b"\x82\x0a\x00\x01\x00\x01a\x00\x00\x01b\x00")
         self.assertEqual(packets.puback(3), b"\x40\x02\x00\x03")
 

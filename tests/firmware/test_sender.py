@@ -11,6 +11,8 @@ from sender import Sender
 class Outbox:
     """Statements that wait, by seq."""
 
+    head = (0, bytes(32))
+
     def __init__(self, *seqs):
         self.seqs = list(seqs)
 
@@ -34,9 +36,10 @@ class Link:
         while not self.up:
             await asyncio.sleep(0)
 
-    async def publish(self, topic, payload):
+    async def publish(self, topic, payload, wait_s=None):
         self.sent.append(payload.decode())
         self.meanwhile.get(self.sent[-1], lambda: None)()
+        return True
 
 
 class SenderCase(unittest.TestCase):
@@ -85,6 +88,23 @@ class SenderCase(unittest.TestCase):
         self.link.meanwhile["4"] = self.sender.tell
         sent = self.sent_after(self.sender.heard, lambda: self.outbox.seqs.extend([3, 4, 5, 6]))
         self.assertEqual(sent, ["cp", "1", "2", "3", "4", "cp", "5", "6"])
+
+    def test_only_what_was_signed_since_the_start_and_sent_once_tells_of_the_round_trip(self):
+        self.outbox.head = (2, bytes(32))
+        self.sender = Sender(self.outbox, self.link, "up", 8, 30, lambda said: None)
+        found = []
+        self.sent_after(
+            lambda: found.append(self.sender.round_trip_ms([(1, 2)])),
+            self.more,
+            lambda: found.append(self.sender.round_trip_ms([(1, 2)])),
+            lambda: found.append(self.sender.round_trip_ms([(1, 3)])),
+            lambda: found.append(self.sender.round_trip_ms([(1, 3)])),
+        )
+        self.assertEqual([each is None for each in found], [True, True, False, True])
+        self.assertTrue(0 <= found[2] < 1000)
+        self.sent_after(self.more)
+        self.assertTrue(self.sent_after(lambda: None).count("4") > 1)  # once more, over another connection
+        self.assertTrue(self.sender.round_trip_ms([(1, 4)]) is None)
 
     def test_a_node_that_knows_none_sends_none(self):
         self.sender.checkpoint = b""

@@ -72,6 +72,7 @@ class TestVectors(unittest.TestCase):
             self.assertEqual([list(run) for run in found.runs], case["runs"])
             self.assertEqual([list(pair) for pair in found.refused], case["refused"])
             self.assertEqual(found.checkpoint, case["checkpoint"].encode())
+            self.assertEqual(found.unix_ms, case["time_ms"])
         receiver = bytes.fromhex(suite["valid"][0]["kid"])
         self.assertTrue(len(suite["must_reject"]) >= 20)
         for case in suite["must_reject"]:

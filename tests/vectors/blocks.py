@@ -183,21 +183,25 @@ def receipts() -> dict[str, Any]:
     return {"key": GATEWAY.key.hex(), "origin": ORIGIN, "root": root.hex(), "signature": signature.hex(), "valid": rows}
 
 
+ACKED_MS = 1_790_000_006_250
+
+
 def acknowledgements() -> dict[str, Any]:
     """The content of acknowledgement.json; the key to verify under is the gateway's."""
     checkpoint = block.sign_checkpoint(GATEWAY, ORIGIN, _header())
     several = (1, 40), (42, 42), (44, (1 << 53) - 1)
     acks = {
-        "one statement": ack.Acknowledgement(TOMATO.kid, ((2, 2),), (), b""),
+        "one statement": ack.Acknowledgement(TOMATO.kid, ((2, 2),), (), b"", ACKED_MS),
         "runs, a refusal and a checkpoint": ack.Acknowledgement(
-            TOMATO.kid, several, ((41, "BadSignature"),), checkpoint
+            TOMATO.kid, several, ((41, "BadSignature"),), checkpoint, ACKED_MS
         ),
-        "nothing yet": ack.Acknowledgement(CELLAR.kid, (), (), checkpoint),
+        "nothing yet": ack.Acknowledgement(CELLAR.kid, (), (), checkpoint, 0),
         "16 runs and 16 refusals": ack.Acknowledgement(
             TOMATO.kid,
             tuple((3 * n, 3 * n + 1) for n in range(1, 17)),
             tuple((3 * n + 2, "Equivocation") for n in range(1, 17)),
             checkpoint,
+            (1 << 53) - 1,
         ),
     }
     valid = [
@@ -207,6 +211,7 @@ def acknowledgements() -> dict[str, Any]:
             "runs": [list(run) for run in row.runs],
             "refused": [list(one) for one in row.refused],
             "checkpoint": row.checkpoint.decode(),
+            "time_ms": row.time_ms,
             "bytes": ack.sign(GATEWAY, row).hex(),
         }
         for name, row in acks.items()
@@ -217,7 +222,7 @@ def acknowledgements() -> dict[str, Any]:
 def _wrong_acks() -> list[dict[str, str]]:
     header = {1: -8, 3: "application/vnd.earmark.ack+cbor", 4: GATEWAY.kid}
     kid = TOMATO.kid
-    right = [1, kid, [[2, 2]], [], b""]
+    right = [2, kid, [[2, 2]], [], b"", ACKED_MS]
 
     def made(payload: Any, fields: Any = header, signer: cose.Signer = GATEWAY, unprotected: Any = None) -> bytes:
         protected, octets = encode(fields), encode(payload)
@@ -225,7 +230,7 @@ def _wrong_acks() -> list[dict[str, str]]:
         return b"\xd2" + encode(parts)
 
     def runs(*rows: Any) -> bytes:
-        return made([1, kid, list(rows), [], b""])
+        return made([2, kid, list(rows), [], b"", ACKED_MS])
 
     whole = made(right)
     wrong = {
@@ -238,25 +243,29 @@ def _wrong_acks() -> list[dict[str, str]]:
         "content type of a statement": made(right, {**header, 3: 112}),
         "a header more": made(right, {**header, 5: b""}),
         "an unprotected header": made(right, unprotected={4: GATEWAY.kid}),
-        "version 2": made([2, *right[1:]]),
+        "version 1": made([1, *right[1:5]]),
+        "version 3": made([3, *right[1:]]),
         "version true": made([True, *right[1:]]),
-        "four items": made(right[:4]),
-        "six items": made([*right, 0]),
+        "five items": made(right[:5]),
+        "seven items": made([*right, 0]),
+        "a time before 1970": made([*right[:5], -1]),
+        "a time of 2^53": made([*right[:5], 1 << 53]),
+        "a time of text": made([*right[:5], "0"]),
         "a map": made(dict(enumerate(right))),
-        "kid of 7 bytes": made([1, kid[:7], *right[2:]]),
+        "kid of 7 bytes": made([2, kid[:7], *right[2:]]),
         "17 runs": runs(*([3 * n, 3 * n] for n in range(1, 18))),
-        "17 refusals": made([1, kid, [], [[n, "x"] for n in range(1, 18)], b""]),
+        "17 refusals": made([2, kid, [], [[n, "x"] for n in range(1, 18)], b"", ACKED_MS]),
         "a run from 0": runs([0, 2]),
         "a run that ends before it begins": runs([3, 2]),
         "a run of one number": runs([2]),
         "a run of text": runs(["2", 2]),
         "runs out of order": runs([5, 6], [2, 3]),
         "runs that overlap": runs([2, 5], [5, 6]),
-        "a refusal without its reason": made([1, kid, [], [[2]], b""]),
-        "a refusal with bytes for a reason": made([1, kid, [], [[2, b"x"]], b""]),
+        "a refusal without its reason": made([2, kid, [], [[2]], b"", ACKED_MS]),
+        "a refusal with bytes for a reason": made([2, kid, [], [[2, b"x"]], b"", ACKED_MS]),
         "payload with a byte left over": made(Raw(encode(right) + b"\0")),
-        "checkpoint of text": made([*right[:4], ""]),
-        "4,097 bytes": made([*right[:4], bytes(4097 - len(whole) - 4)]),
+        "checkpoint of text": made([*right[:4], "", right[5]]),
+        "4,097 bytes": made([*right[:4], bytes(4097 - len(whole) - 3), right[5]]),
     }
     unsigned = {
         "by a node": made(right, signer=TOMATO),

@@ -1,0 +1,76 @@
+"""A node's life in mode deep-sleep: wake, measure, sign, store; now and then connect and send; sleep again."""
+
+import asyncio
+
+import retained
+from link import ASLEEP, within
+from pulse import LOOK_S
+
+_NAME = "cycle"
+_SHORTEST_MS = 1000
+
+
+class Cycle:
+    """The wakes of a node, over boards that start anew at each and boards that go on where they slept.
+
+    It sends at the first wake after a start, at every `send_every`-th, and, where the gateway answered the last time,
+    whenever the outbox is more than half full: a network that is away costs no more than the wakes that were to send.
+    """
+
+    def __init__(self, node, settings, outbox, board, clock, pulse, say):
+        self._node = node
+        self._settings = settings
+        self._outbox = outbox
+        self._board = board
+        self._clock = clock
+        self._pulse = pulse
+        self._say = say
+        self._wakes = 0
+        self._reached = False
+
+    def resume(self, state):
+        """Take up where the board fell asleep."""
+        self._wakes, self._reached = state["wakes"], state["reached"]
+
+    async def run(self):
+        """Wake after wake; ends only where the board cannot sleep otherwise than by ending."""
+        while True:
+            began_ms = self._clock.uptime_ms()
+            self._pulse.beat(_NAME)
+            await self._node.measure()
+            if self.is_due():
+                await self._connect()
+            self._wakes += 1
+            self._pulse.rest(_NAME)
+            rest_ms = self._settings["interval_s"] * 1000 - (self._clock.uptime_ms() - began_ms)
+            await self._board.sleep(max(rest_ms, _SHORTEST_MS), retained.encode(self._state()))
+
+    def is_due(self):
+        """Whether this wake is to send."""
+        is_full = 2 * self._outbox.size > self._settings["outbox_bytes"]
+        return self._wakes % self._settings["send_every"] == 0 or (self._reached and is_full)
+
+    def _state(self):
+        state = self._node.state()
+        state["wakes"], state["reached"] = self._wakes, self._reached
+        return state
+
+    async def _connect(self):
+        """Send, until nothing waits any more or `awake_s` is over."""
+        tasks = [asyncio.create_task(work) for work in self._node.connecting()]
+        until_ms = self._clock.uptime_ms() + self._settings["awake_s"] * 1000
+        before = self._outbox.count
+        while self._outbox.count and self._clock.uptime_ms() < until_ms:
+            self._pulse.beat(_NAME)
+            await within(self._node.freed(), min(LOOK_S, max(until_ms - self._clock.uptime_ms(), 0) / 1000))
+        self._reached = self._outbox.count < before
+        self._say("%d statements were acknowledged, %d wait" % (before - self._outbox.count, self._outbox.count))
+        await self._node.leave(ASLEEP)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+        self._board.network_off()
