@@ -14,13 +14,18 @@ import app
 import board
 import ed25519
 import identity
+import light
 import settings
 from files import Folder, make_folder
+from link import within
 from outbox import Outbox, OutboxError
 from say import Log
 from sensors import SensorError
 
 _USAGE = "usage: main.py --dir DIR [--identity]"
+
+
+_STOPPED_S = 600  # on boards, before another attempt
 
 
 def _arguments(given, root):
@@ -57,6 +62,18 @@ def _live(machine, where):
     return held
 
 
+def _stopped(machine, where):
+    """A board that cannot run says so on its light for a while and tries again; a process only ends."""
+    if machine.restart is None:
+        return
+    try:
+        led = machine.led(settings.light(where + "/node.json"))
+    except (OSError, ValueError, TypeError):
+        led = None
+    asyncio.run(within(light.show(led or bool, lambda: "stopped"), _STOPPED_S))
+    machine.restart()
+
+
 def main(given):
     """Run until done; returns the exit status."""
     if hasattr(gc, "threshold"):
@@ -68,6 +85,13 @@ def main(given):
     except ValueError as word:
         print("%s: %s" % (word, _USAGE))
         return 2
+    status = _run(machine, where, only_identity)
+    if status and not only_identity:
+        _stopped(machine, where)
+    return status
+
+
+def _run(machine, where, only_identity):
     try:
         ed25519.self_test()
         make_folder(where, machine.SYNC)

@@ -91,6 +91,15 @@ def load(path):
     return settings
 
 
+def light(path):
+    """`status_led` alone, of a file that may be wrong in all else; None where it says none."""
+    try:
+        with open(path) as stream:
+            return json.load(stream).get("status_led")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
 def check(given):
     """Fill in the defaults; raises `SettingsError`."""
     settings = filled(given, {name: row[0] for name, row in TABLE.items()}, "")

@@ -5,6 +5,7 @@ A board module has
     ROOT                     the directory of the node's files unless another is named
     SYNC                     `file(stream)` and `folder(path)`: put them on the medium (files.py)
     urandom(n)               n random bytes from the system's generator
+    restart                  `restart()` starts the board anew; None where the node is a process among others
     reset_cause()            why it started, in a few words
     lock(path)               keeps a second process off the node's directory for as long as the result lives
     clock(settings)          the node's `clock.Clock`

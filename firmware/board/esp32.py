@@ -17,6 +17,7 @@ from board.microcontroller import (
     network,
     network_off,
     online,
+    restart,
     tls,
     urandom,
 )
@@ -35,6 +36,7 @@ __all__ = (
     "network_off",
     "online",
     "reset_cause",
+    "restart",
     "sleep",
     "tls",
     "urandom",

@@ -62,6 +62,7 @@ class _Sync:
 
 SYNC = _Sync()
 urandom = os.urandom
+restart = None
 
 
 def reset_cause():

@@ -36,6 +36,7 @@ class _Sync:
 
 SYNC = _Sync()
 urandom = os.urandom
+restart = machine.reset
 
 
 def lock(path):

@@ -19,6 +19,7 @@ from board.microcontroller import (
     network,
     network_off,
     online,
+    restart,
     tls,
     urandom,
 )
@@ -37,6 +38,7 @@ __all__ = (
     "network_off",
     "online",
     "reset_cause",
+    "restart",
     "sleep",
     "tls",
     "urandom",
