@@ -28,7 +28,7 @@ class Rtc:
     """The RTC's memory and what the clock was set to."""
 
     kept = b""
-    set_to = []
+    set_to = ()
 
     def memory(self, content=None):
         if content is None:
@@ -43,7 +43,7 @@ class Rtc:
 class Dog:
     """A watchdog that counts how often it is fed."""
 
-    made = []
+    made = ()
 
     def __init__(self, timeout):
         self.timeout = timeout
@@ -126,7 +126,7 @@ class Network:
 
 
 def board(name, uname):
-    """(board module, machine, station): firmware/board/NAME.py over new doubles; `uname` is what the port says it is."""
+    """(board module, machine, station): firmware/board/NAME.py over new doubles; `uname` is what the port says."""
     import os
 
     machine, network = Machine(), Network()
