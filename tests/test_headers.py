@@ -68,6 +68,37 @@ def test_core_and_an_explorer_say_the_same(chain: Chain) -> None:
                 headers.holding(6, root(chain, 5))
 
 
+def test_a_source_that_is_days_behind_does_not_hold_the_beacon_back(chain: Chain) -> None:
+    chain.mine(count=40)
+    behind, good = ChainSource(chain, "behind"), ChainSource(chain, "good")
+    behind.behind = 30
+    for sources in ([behind, good], [good, behind]):
+        assert Headers(REGTEST, sources).head()[0].number == chain.height - 2
+    behind.behind = 3  # half an hour: the block that both have will do
+    assert Headers(REGTEST, [behind, good]).head()[0].number == chain.height - 5
+
+
+def test_an_old_block_that_is_called_a_high_one_does_not_turn_the_beacon_back(chain: Chain) -> None:
+    chain.mine(count=40)
+    liar, good = ChainSource(chain, "liar"), ChainSource(chain, "good")
+    liar.behind = -1_000
+    liar.hash = lambda height: double_sha256(chain.headers[min(height, 7)])[::-1]  # type: ignore[method-assign]
+    liar.header = lambda _: chain.headers[7]  # type: ignore[method-assign]
+    assert Headers(REGTEST, [good, liar]).head()[0].number == chain.height - 2
+    liar.hash = lambda height: double_sha256(chain.headers[min(height, 7) if height else 0])[::-1]  # type: ignore[method-assign]
+    for sources in ([good, liar], [liar, good]):
+        assert Headers(REGTEST, sources).head()[1] == chain.headers[chain.height - 2]
+
+
+def test_of_two_chains_that_of_most_sources_is_believed(chain: Chain) -> None:
+    other = Chain(5)
+    one, two, alone = ChainSource(chain, "one"), ChainSource(chain, "two"), ChainSource(other, "alone")
+    for sources in ([alone, one, two], [one, alone, two], [one, two, alone]):
+        assert Headers(REGTEST, sources).head()[1] == chain.headers[3]
+    assert Headers(REGTEST, [one, alone]).head()[1] == chain.headers[3]
+    assert Headers(REGTEST, [alone, one]).head()[1] == other.headers[3]
+
+
 def test_the_next_source_answers_where_one_is_down_and_the_first_rests(chain: Chain) -> None:
     clock = Clock()
     first, second = ChainSource(chain, "first"), ChainSource(chain, "second")

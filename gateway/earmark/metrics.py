@@ -35,7 +35,8 @@ class Metrics:
 
     `turned_s`, `unsealed_since_s` are of the monotonic clock, None where there was no turn yet, or everything is
     sealed; `witnesses` how each answered since when, by name; `store_failure` says why the newest write failed, and is
-    empty once one held; `anchoring_failure` and `witnessing_failure` say what is not done until the next start.
+    empty once one held; `drand_trouble` since when (monotonic) no relay of drand answers, and why, None where one
+    does; `anchoring_failure` and `witnessing_failure` say what is not done until the next start.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class Metrics:
         self.unsealed_since_s: float | None = None
         self.store_failure = ""
         self.anchoring_failure = ""
+        self.drand_trouble: tuple[float, str] | None = None
         self.witnessing_failure = ""
         self._lock = threading.Lock()
         self.overdue: dict[str, int] = {}
@@ -98,6 +100,8 @@ class Metrics:
         self._anchor_events = self._counter("earmark_anchor_events", said, "chain", "event")
         self._overdue = self._gauge("earmark_anchor_overdue", "1 where an anchor is overdue", "chain")
         self._anchors_left = self._gauge("earmark_anchor_left", "Anchors that the funds are good for", "chain")
+
+        self._drand_time = self._gauge("earmark_drand_time_seconds", "Time of the newest round of drand that was seen")
 
     def _follow_witnesses(self) -> None:
         self._cosigned = self._gauge("earmark_witness_height", "Height of the newest block it cosigned", "witness")
@@ -207,6 +211,18 @@ class Metrics:
     def anchor_event(self, event: str, row: AnchorRow) -> None:
         """Something else happened to an anchor: one of `anchoring.EVENTS`."""
         self._anchor_events.labels(row.target, event).inc()
+
+    # told by the thread of drand
+
+    def drand_seen(self, time_s: int) -> None:
+        """A relay of drand has a round of this time."""
+        self._drand_time.set(time_s)
+        self.drand_trouble = None
+
+    def drand_away(self, why: str) -> None:
+        """No relay of drand has a round for us."""
+        since_s = self.drand_trouble[0] if self.drand_trouble else time.monotonic()
+        self.drand_trouble = since_s, why
 
     # told by the threads of the witnesses
 

@@ -14,6 +14,7 @@ from earmark import beacon, cbor
 from earmark.anchor.bitcoin import BitcoinTarget
 from earmark.anchor.calendars import AT_ONCE, DEPTH, CalendarsTarget
 from earmark.anchor.devchain import DEVELOPMENT_CHAIN, DEVELOPMENT_KEY, DevChain
+from earmark.anchor.drand import Relays
 from earmark.anchor.evm import EvmTarget
 from earmark.anchor.headers import CoreHeaders, EsploraHeaders, Headers
 from earmark.anchor.http import TIMEOUT_S
@@ -39,6 +40,8 @@ SEARCH_S = 900.0
 """How long a Bitcoin node may take to look through all coins of the chain: minutes, on a small machine."""
 STOP_S = 30.0
 RETRY_S = 10.0
+AGAIN_S = 60.0
+"""Time until relays of drand are asked again of which none had a new round."""
 COUNT_S = 3600.0
 UNITS = {EVM: 10**18, OTS: 10**8}
 """The smallest units of a coin, by kind of evidence."""
@@ -66,6 +69,8 @@ class Public:
             threading.Thread(target=self._run, args=(settings,), name=f"earmark-{settings.called}", daemon=True)
             for settings in farm.config.anchor
         ]
+        if farm.config.beacon.drand and farm.config.beacon.every_s:
+            self._threads.append(threading.Thread(target=self._follow_drand, name="earmark-drand", daemon=True))
 
     def start(self) -> None:
         """Start the threads."""
@@ -107,21 +112,49 @@ class Public:
         driven.close()
         store.close()
 
-    def _open(self, settings: AnchorSettings) -> "tuple[SqliteStore, Driven] | None":
-        """Open the store and a target over it, once the store can be opened; None where the gateway stops first."""
+    def _follow_drand(self) -> None:
+        """Have the newest round of drand in the beacon until the gateway stops."""
+        settings = self._farm.config.beacon
+        try:
+            relays = Relays(settings.drand)
+        except EarmarkError as error:
+            self._metrics.drand_away(str(error))
+            _log.error("no rounds of drand in the beacon until this is mended and the gateway started again: %s", error)
+            return
+        store = self._open_store("the beacon of drand")
+        while store and not self._stop.is_set() and self.failure is None:
+            with self._guarded("the beacon of drand"):
+                try:
+                    head = relays.head()
+                except AnchorError as error:
+                    self._metrics.drand_away(str(error))
+                    raise
+                self._metrics.drand_seen(head[0].time_s)
+                self._take(head, store, settings.every_s)
+            self._stop.wait(settings.every_s if self._metrics.drand_trouble is None else min(settings.every_s, AGAIN_S))
+        if store:
+            store.close()
+
+    def _open_store(self, what: str) -> SqliteStore | None:
+        """Open the store once it can be opened; None where the gateway stops first."""
         while not self._stop.is_set() and self.failure is None:
             try:
-                store = SqliteStore(self._farm.database)
+                return SqliteStore(self._farm.database)
             except StoreError as error:
-                _log.warning("anchoring on %s waits: %s", settings.called, error)
+                _log.warning("%s waits: %s", what, error)
                 self._stop.wait(RETRY_S)
-                continue
-            try:
-                return store, Driven(self._farm, settings, store, self._metrics)
-            except Exception:
-                store.close()
-                raise
         return None
+
+    def _open(self, settings: AnchorSettings) -> "tuple[SqliteStore, Driven] | None":
+        """Open the store and a target over it, once the store can be opened; None where the gateway stops first."""
+        store = self._open_store(f"anchoring on {settings.called}")
+        if store is None:
+            return None
+        try:
+            return store, Driven(self._farm, settings, store, self._metrics)
+        except Exception:
+            store.close()
+            raise
 
     @contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
@@ -136,17 +169,26 @@ class Public:
             _log.exception("%s failed in a way that it should not; it is tried again", what)
 
     def _look_at_head(self, driven: "Driven", store: SqliteStore, every_s: float) -> None:
-        """Remember a chain's newest block, and publish a beacon of all that are known when it is time."""
-        head = driven.target.head()
+        """Take a chain's newest block into the beacon."""
+        self._take(driven.target.head(), store, every_s)
+
+    def _take(self, head: tuple[ChainBlock, bytes], store: SqliteStore, every_s: float) -> None:
+        """Remember a source's newest block, and publish a beacon of all that are known when it is time.
+
+        One that is older than the one before is left out: whoever gave it is behind, or lies.
+        """
         with self._lock:
-            self._heads[driven.name] = head
+            before = self._heads.get(head[0].chain)
+            if before is None or before[0].time_s <= head[0].time_s:
+                self._heads[head[0].chain] = head
+            else:
+                _log.info("block %s of %s is older than the beacon's: left out", head[0].number, head[0].chain)
             if time.monotonic() >= self._next_beacon:
                 self._next_beacon = time.monotonic() + every_s / 2
                 self._renew_beacon(store)
 
     def _renew_beacon(self, store: SqliteStore) -> None:
-        heads = list({block.chain: (block, header) for block, header in self._heads.values()}.values())
-        heads.sort(key=lambda head: head[0].time_s, reverse=True)
+        heads = sorted(self._heads.values(), key=lambda head: head[0].time_s, reverse=True)
         message = beacon.encode([block for block, _ in heads[: beacon.MOST_SOURCES]])
         headers = cbor.encode([header for _, header in heads[: beacon.MOST_SOURCES]])
         nonce = beacon.nonce(message)

@@ -80,7 +80,12 @@ class BeaconSettings:
     """[beacon]"""
 
     every_s: float = setting(
-        600.0, "how often the newest public block hash goes out to the nodes; 0 for never", "seconds"
+        600.0, "how often the newest public block hashes and round go out to the nodes; 0 for never", "seconds"
+    )
+    drand: tuple[str, ...] = setting(
+        (),
+        "addresses of HTTP relays of drand's quicknet, asked in turn for its newest round, which everybody can check "
+        "offline: no account, no key, no fee",
     )
 
 
@@ -226,6 +231,7 @@ def _check(config: Config, where: str) -> None:
     for name, port in {"status": config.status.port, "log_http": config.log_http.port}.items():
         if port > 65_535:
             raise ConfigError(f"{where}: {name}.port is {port}; it is 1 to 65535, or 0 for none")
+    _check_urls("beacon.drand", config.beacon.drand, where)
     names = [anchor.called for anchor in config.anchor]
     if len(set(names)) < len(names):
         raise ConfigError(f"{where}: two [[anchor]] tables for one chain or of one name: give each a name")
@@ -264,10 +270,8 @@ def check_anchor(anchor: AnchorSettings, where: str) -> None:
                 f"{where}: an [[anchor]] with calendars needs `headers` or `rpc_file`: what they answer is checked "
                 "against Bitcoin's headers"
             )
-        for name, urls in {"calendars": anchor.calendars, "headers": anchor.headers}.items():
-            for url in urls:
-                if not _parts(url):
-                    raise ConfigError(f"{where}: anchor.{name} has {url[:100]!r}; each is like https://host/path")
+        _check_urls("anchor.calendars", anchor.calendars, where)
+        _check_urls("anchor.headers", anchor.headers, where)
     elif anchor.chain != DEVELOPMENT and not (is_chain_id(anchor.chain) and anchor.rpc_file and anchor.key_file):
         raise ConfigError(
             f"{where}: an [[anchor]] needs chain, rpc_file and key_file, or calendars, or tsa_url; {anchor.chain!r} "
@@ -280,6 +284,12 @@ def check_anchor(anchor: AnchorSettings, where: str) -> None:
         )
     elif anchor.chain.startswith("bip122:") and not is_bitcoin(anchor.chain):
         raise ConfigError(f"{where}: {anchor.chain!r} is none of Bitcoin's chains")
+
+
+def _check_urls(setting_: str, urls: tuple[str, ...], where: str) -> None:
+    for url in urls:
+        if not _parts(url):
+            raise ConfigError(f"{where}: {setting_} has {url[:100]!r}; each is like https://host/path")
 
 
 def _check_witnesses(witnesses: tuple[WitnessSettings, ...], where: str) -> None:

@@ -55,7 +55,7 @@ class Doctor:
         reasons = [*self._writer(), *self._disk(), *self._blocks()]
         if not self._is_connected():
             reasons.append(Reason("broker-away", "not connected to the broker: no statement arrives"))
-        return Health(tuple(reasons), (*self._anchors(), *self._witnesses()))
+        return Health(tuple(reasons), (*self._anchors(), *self._drand(), *self._witnesses()))
 
     def _writer(self) -> list[Reason]:
         turned_s, failure = self._metrics.turned_s, self._metrics.store_failure
@@ -96,6 +96,11 @@ class Doctor:
         ]
         failure = self._metrics.anchoring_failure
         return overdue + few + ([Reason("no-anchors", failure)] if failure else [])
+
+    def _drand(self) -> list[Reason]:
+        since_s, why = self._metrics.drand_trouble or (time.monotonic(), "")
+        away_s = time.monotonic() - since_s
+        return [Reason("drand-away", f"no round of drand for {away_s:.0f} s: {why}")] if away_s > AWAY_S else []
 
     def _witnesses(self) -> list[Reason]:
         found = []

@@ -1,6 +1,7 @@
 """Headers of Bitcoin blocks from those who have them: Bitcoin Core, or a block explorer that speaks Esplora's HTTP."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,10 @@ from earmark.evidence.chain import ChainBlock
 TIMEOUT_S = 10.0
 BELOW_TIP = 2
 """How deep a beacon's block is: the newest blocks are the ones that go away again."""
+
+BEHIND_S = 4 * 3600
+"""A source whose newest block is so much older than another's is behind: four hours without a block are rarer than once
+in a hundred thousand years, and two hours are what Bitcoin's own clock may be off by."""
 
 KEPT_S = 60.0
 _MOST_TEXT = 1_000
@@ -139,16 +144,33 @@ class Headers:
         return replace(held, depth=max(1, min(tips) - height + 1))
 
     def head(self) -> tuple[ChainBlock, bytes]:
-        """Return the block that is two below the newest, and its header; `AnchorError` where no source has it."""
-        troubles = []
-        for view in self._views:
+        """Return a block that is two below the newest, and its header; `AnchorError` where no source has it.
+
+        Sources whose newest block is hours older than another's do not count: they are behind, or call an old block a
+        high one, and a newer one than there is costs the work of a block.  Of the others it is the block that most of
+        them have, two below the lowest of their newest ones; where they are even the first in the settings is believed.
+        """
+        tops = self._answers(lambda view: view.at(max(0, view.tip() - BELOW_TIP)), self._views)
+        since_s = max(held.block.time_s for _, held in tops) - BEHIND_S
+        fresh = [view for view, held in tops if held.block.time_s >= since_s]
+        height = min(held.block.number for _, held in tops if held.block.time_s >= since_s)
+        shown = [held for _, held in self._answers(lambda view: view.at(height), fresh)]
+        votes = Counter(held.header for held in shown)
+        chosen = max(shown, key=lambda held: votes[held.header])
+        return chosen.block, chosen.header
+
+    @staticmethod
+    def _answers(ask: "Callable[[_View], Held]", views: "Sequence[_View]") -> "list[tuple[_View, Held]]":
+        """Return what those say that answer; `AnchorError` where nobody does."""
+        troubles, found = [], []
+        for view in views:
             try:
-                held = view.at(max(0, view.tip() - BELOW_TIP))
+                found.append((view, ask(view)))
             except AnchorError as error:
                 troubles.append(str(error))
-                continue
-            return held.block, held.header
-        raise AnchorError("; ".join(dict.fromkeys(troubles)))
+        if not found:
+            raise AnchorError("; ".join(dict.fromkeys(troubles)))
+        return found
 
 
 class _View:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from earmark import cose, operator
 from earmark.anchor.calendars import PUBLIC, PUBLIC_HEADERS
+from earmark.anchor.drand import PUBLIC as RELAYS
 from earmark.cli.arguments import a_port
 from earmark.cli.farms import folder_of
 from earmark.cli.screen import Screen
@@ -74,6 +75,13 @@ _ANCHOR = """
 # tsa_url = "https://tsa.example/tsr"
 # tsa_certificate = {tsa_certificate}
 # every_s = 3600
+"""
+_BEACON = """
+# What readings are signed after: every ten minutes the nodes get the newest round of drand, a public random number that
+# nobody knew before. Buyers check it offline. The relays are asked in turn, without an account, a key or a fee.
+{drand}"""
+_DRAND = """[beacon]
+drand = {relays}
 """
 _CALENDARS = """[[anchor]]
 calendars = {calendars}
@@ -149,14 +157,16 @@ def _settings(args: argparse.Namespace, folder: Path) -> str:
     keys = folder / "keys"
     files = {"rpc_file": _absolute(keys / "rpc-url"), "key_file": _absolute(keys / "anchor.key")}
     files["tsa_certificate"] = _absolute(folder / "tsa.pem")
-    anchor = _ANCHOR.format(calendars=_calendars(is_set=args.anchor == CALENDARS), **files)
-    return head + broker + tail + (_DEVELOPMENT if args.anchor == DEVELOPMENT else anchor)
+    public = _CALENDARS.format(calendars=json.dumps(PUBLIC), headers=json.dumps(PUBLIC_HEADERS))
+    anchor = _ANCHOR.format(calendars=_set_or_not(args.anchor == CALENDARS, public), **files)
+    is_public = args.anchor == CALENDARS
+    beacon = _BEACON.format(drand=_set_or_not(is_public, _DRAND.format(relays=json.dumps(RELAYS))))
+    return head + broker + tail + beacon + (_DEVELOPMENT if args.anchor == DEVELOPMENT else anchor)
 
 
-def _calendars(*, is_set: bool) -> str:
-    """Return the table of the public calendars, as a comment unless it is set."""
-    text = _CALENDARS.format(calendars=json.dumps(PUBLIC), headers=json.dumps(PUBLIC_HEADERS))
-    return text if is_set else "".join(f"# {line}\n" for line in text.splitlines())
+def _set_or_not(is_set: bool, table: str) -> str:
+    """Return a table, as a comment unless it is set."""
+    return table if is_set else "".join(f"# {line}\n" for line in table.splitlines())
 
 
 def _url(broker: BrokerSettings) -> str:
@@ -204,7 +214,8 @@ def _on_anchors(farm: Farm) -> str:
     if any(anchor.calendars for anchor in farm.config.anchor):
         return (
             "Block hashes go to public OpenTimestamps calendars, which put them into Bitcoin free of charge, within "
-            "some hours. They learn 32 bytes an hour and this machine's address, and nothing else of the farm."
+            "some hours. They learn 32 bytes an hour and this machine's address, and nothing else of the farm. The "
+            "newest round of drand, which readings are signed after, comes from public relays in the same way."
         )
     if farm.config.anchor:
         return (
