@@ -16,6 +16,7 @@ from commands import ROOT, Earmark, in_farm
 from earmark import config, cose, settings
 from earmark.access import node_password
 from earmark.anchor.calendars import PUBLIC
+from earmark.anchor.drand import PUBLIC as RELAYS
 from earmark.anchor.target import Place
 from earmark.cli.nodelist import holes
 from earmark.evidence.bitcoin import MAINNET
@@ -74,12 +75,23 @@ def test_init_writes_what_it_was_told(earmark: Earmark, tmp_path: Path) -> None:
     assert [anchor.chain for anchor in made.anchor] == ["development"]
 
 
+@pytest.mark.parametrize(("anchor", "relays"), [("calendars", RELAYS), ("development", ())])
+def test_drand_is_followed_where_public_calendars_are(
+    earmark: Earmark, tmp_path: Path, anchor: str, relays: tuple[str, ...]
+) -> None:
+    said = earmark("init", tmp_path / "farm", "--site", "home", "--anchor", anchor)
+    assert config.open_farm(tmp_path / "farm").config.beacon.drand == relays
+    assert ("newest round of drand" in said.words) == bool(relays)
+
+
 def test_the_commented_settings_are_real_ones(earmark: Earmark, tmp_path: Path) -> None:
     earmark("init", tmp_path / "farm", "--site", "home")
     text = (tmp_path / "farm" / "earmark.toml").read_text()
     live = re.sub(r"^# (\[\[anchor\]\]|\w+ = .*)$", r"\1", text, flags=re.MULTILINE)
     assert "rpc_file" in tomllib.loads(live)["anchor"][1]
-    first, second, third = settings.parse_config(live, "uncommented").anchor
+    parsed = settings.parse_config(live, "uncommented")
+    first, second, third = parsed.anchor
+    assert parsed.beacon.drand == RELAYS
     assert (first.calendars, second.chain, third.called) == (PUBLIC, "eip155:1", "tsa.example")
 
 

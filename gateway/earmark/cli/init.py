@@ -77,12 +77,11 @@ _ANCHOR = """
 # every_s = 3600
 """
 _BEACON = """
+[beacon]
 # What readings are signed after: every ten minutes the nodes get the newest round of drand, a public random number that
 # nobody knew before. Buyers check it offline. The relays are asked in turn, without an account, a key or a fee.
 {drand}"""
-_DRAND = """[beacon]
-drand = {relays}
-"""
+_DRAND = "drand = {relays}\n"
 _CALENDARS = """[[anchor]]
 calendars = {calendars}
 headers = {headers}
