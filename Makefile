@@ -13,7 +13,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check faults soak fuzz bench format lock clean tools tools-dev
+.PHONY: kits help demo test check faults soak fuzz bench format lock clean tools tools-dev
 
 help:
 	@echo 'make demo    run the whole way of a reading, from sensor to checked proof, on this machine'
@@ -23,6 +23,7 @@ help:
 	@echo 'make fuzz    fuzz every decoder of foreign bytes, RUNS inputs each (50000), from where the last run ended'
 	@echo 'make soak    a simulated day of 200 nodes, and a month of 1,000 anchored blocks, with random faults all along'
 	@echo 'make bench   measure everything into tests/bench/report.md, in about an hour (QUICK=1: in a minute, roughly)'
+	@echo 'make kits    write the build pages in docs/kits anew, with their pictures'
 	@echo 'make format  rewrite the sources as make check wants them'
 	@echo 'make lock    resolve the dependencies anew into requirements/ (UPGRADE=1: to their newest versions)'
 	@echo 'make clean   delete the environment and all that tools left; downloaded packages stay'
@@ -58,6 +59,9 @@ soak: tools
 
 fuzz: tools
 	nice -n 19 $(BIN)/python tests/fuzz/run.py --runs $(or $(RUNS),50000) --seed $(or $(SEED),1)
+
+kits: tools
+	$(BIN)/python tools/kits.py
 
 # Nothing else should run on the machine meanwhile.
 bench: tools

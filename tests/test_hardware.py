@@ -224,3 +224,22 @@ def test_pins_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert library.kit(str(path)).plan.title == "Mine"
     with pytest.raises(ConfigError, match="cannot read"):
         library.kit(str(tmp_path / "none.toml"))
+
+
+def test_names_of_conflicts_and_boards_are_documented() -> None:
+    words = (ROOT / "docs" / "hardware.md").read_text()
+    for name, meaning in checks.CONFLICTS.items():
+        assert f"| `{name}` | {meaning} |" in words
+    for board in library.boards().values():
+        assert f"| {board.facts.title} ({board.facts.number}) | {board.facts.key} |" in words
+    for kit in library.kits().values():
+        assert f"[{kit.plan.title}](kits/{kit.name}.md)" in words
+
+
+def test_the_kit_of_the_document_works(tmp_path: Path) -> None:
+    [text] = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "hardware" / "README.md").read_text(), re.M | re.S)
+    path = tmp_path / "bench.toml"
+    path.write_text(text)
+    build = fit(library.kit(str(path)), library.board("pico-w"))
+    assert checks.check(build) == []
+    assert node_settings(build)["buses"]["i2c0"] == {"kind": "i2c", "scl": 9, "sda": 8}

@@ -55,6 +55,10 @@ missing_packages() {
     if [ "$purpose" = test ] && ! command -v openssl >/dev/null; then
         echo openssl
     fi
+    # Draws the pictures of the kits, for WireViz.
+    if [ "$purpose" = test ] && ! command -v dot >/dev/null; then
+        echo graphviz
+    fi
     # For the chain nodes, tools/chains.sh.
     if [ "$purpose" = test ] && ! command -v node >/dev/null; then
         echo nodejs

@@ -20,6 +20,12 @@ COMMANDS = {
     "node revoke": ("earmark.cli.endings", "end a node's key for good"),
     "node rotate": ("earmark.cli.endings", "give a node's name to a new key, and end the old one"),
     "node simulate": ("earmark.cli.simulate", "run nodes on this machine with the real firmware"),
+    "kit list": ("earmark.cli.kits", "show the kits and boards there are, and what a kit costs"),
+    "kit show": ("earmark.cli.kits", "show how a kit is wired on a board, and the settings that follow"),
+    "kit check": ("earmark.cli.kits", "look for pins, voltages and currents that would not work"),
+    "kit wire": ("earmark.cli.kits", "write a kit's wiring as a WireViz file"),
+    "kit bom": ("earmark.cli.kits", "show what to buy for a kit"),
+    "kit battery": ("earmark.cli.kits", "reckon how long a kit's battery lasts"),
     "key seal": ("earmark.cli.keys", "put a passphrase on a private key, or another one"),
     "key unseal": ("earmark.cli.keys", "take the passphrase off a private key"),
     "broker mosquitto": ("earmark.cli.brokers", "write passwords, rights and settings for a Mosquitto of your own"),
@@ -46,6 +52,7 @@ COMMANDS = {
 
 GROUPS = {
     "node": "flash, enrol, examine, list, rotate and revoke nodes",
+    "kit": "boards and kits: wiring, what to buy, battery life",
     "key": "passphrases of private keys",
     "broker": "a broker of your own",
     "log": "check, show and back up the log",
@@ -57,6 +64,7 @@ GROUPS = {
 _WITHOUT_FARM = {
     "init", "demo", "calendar init", "calendar run", "witness init", "witness run", "witness list", "check", "unpack",
     "node doctor", "node flash", "node monitor",
+    "kit list", "kit show", "kit check", "kit wire", "kit bom", "kit battery",
 }  # fmt: skip
 """Commands without --farm."""
 

@@ -156,7 +156,7 @@ def _wires(kit: Kit, board: Board, uses: tuple[Use, ...], pins: dict[str, Pin]) 
 def _join(plain: list[Wire], uses: tuple[Use, ...], kit: Kit) -> tuple[list[Wire], dict[str, int]]:
     """Put a joint into every net of which one terminal would hold more than one wire."""
     passing = {use.name for use in uses if kit.part(use).shares}
-    crowd = Counter((wire.net, wire.start) for wire in plain if wire.start.node not in passing)
+    crowd = Counter((wire.net, end) for wire in plain for end in (wire.start, wire.stop) if end.node not in passing)
     joined = {net for (net, _), count in crowd.items() if count > 1}
     wires: list[Wire] = []
     fed: set[tuple[str, End]] = set()
@@ -166,9 +166,19 @@ def _join(plain: list[Wire], uses: tuple[Use, ...], kit: Kit) -> tuple[list[Wire
             continue
         joint = End(JOINTS, wire.net)
         if (wire.net, wire.start) not in fed:
-            fed.add((wire.net, wire.start))
-            colour = COLOURS[wire.net.rpartition(".")[2]]
-            wires.append(Wire(wire.net, colour, wire.start.node, wire.start, joint))
-        wires.append(Wire(wire.net, wire.colour, wire.cable, joint, wire.stop))
+            wires.append(_to_joint(wire, joint, uses, kit))
+        if (wire.net, wire.stop) not in fed:
+            wires.append(Wire(wire.net, wire.colour, wire.cable, joint, wire.stop))
+        fed |= {(wire.net, wire.start), (wire.net, wire.stop)}
     counts = Counter(wire.net for wire in wires if JOINTS in (wire.start.node, wire.stop.node))
     return wires, dict(counts)
+
+
+def _to_joint(wire: Wire, joint: End, uses: tuple[Use, ...], kit: Kit) -> Wire:
+    """Return what brings a net to its joint: from the board to it, from it to a part."""
+    colour = COLOURS[wire.net.rpartition(".")[2]]
+    if wire.start.node == BOARD:
+        return Wire(wire.net, colour, BOARD, wire.start, joint)
+    part = next(kit.part(use) for use in uses if use.name == wire.start.node)
+    own = next((terminal.colour for terminal in part.terminals if terminal.label == wire.start.label), "")
+    return Wire(wire.net, own or colour, wire.start.node, joint, wire.start)

@@ -1,4 +1,4 @@
-"""The part of node.json that follows from the wiring: mode, interval_s, buses, sensors, status_led (docs/firmware.md)."""
+"""The part of node.json that follows from the wiring: mode, interval_s, buses, sensors, status_led."""
 
 from typing import Any
 

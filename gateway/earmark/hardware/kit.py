@@ -22,7 +22,7 @@ class Use:
     after: tuple[str, ...] = setting((), "where its wires come from, first match; the board unless others are named")
     cable: str = setting("", "the cable that they are; none for a part with leads of its own")
     boards: tuple[str, ...] = setting((), "only with these boards")
-    note: str = setting("", "what to mind here")
+    owned: bool = setting(False, "the farm has it already: it is not bought")
 
 
 @dataclass(frozen=True, slots=True)
