@@ -345,12 +345,17 @@ class Node:
         self._freed.set()
 
     def _next_pack(self, recording, position):
-        """(payload or None, position after it, end): as many rows as go into one statement."""
+        """(payload or None, position after it, end): as many rows as go into one statement; one too large for any is
+        told and left out."""
         most = recording.rows_per_statement
         while True:
             rows, after, end = recording.rows(position, most, self._say)
             payload = packs.of_rows(self._settings["name"] + "/", rows) if rows else None
-            if not payload or len(payload) <= packs.MAX_SIZE or most == 1:
+            if payload and len(payload) > packs.MAX_SIZE and len(rows) == 1:
+                said = (recording.name, position, packs.MAX_SIZE)
+                self._say("%s: the row at or after byte %d is left out: its readings take more than %d bytes" % said)
+                payload = None
+            if not payload or len(payload) <= packs.MAX_SIZE:
                 return payload, after, end
             most = max(1, most // 2)
 

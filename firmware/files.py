@@ -31,6 +31,11 @@ class Folder:
         """Length in bytes; raises `OSError` if there is no such file."""
         return os.stat(self._at(name))[6]
 
+    def room(self):
+        """Bytes that the file system has free."""
+        found = os.statvfs(self.path)
+        return found[1] * found[4]
+
     def read(self, name, offset, length):
         """Up to `length` bytes from `offset`; shorter at the end of the file, `OSError` if there is no such file."""
         with open(self._at(name), "rb") as stream:

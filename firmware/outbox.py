@@ -3,12 +3,14 @@
 Statements are records (record.py) appended to segment files named after their first seq.  A segment goes when all in
 it are freed and it is not the newest, so the newest record always tells where the chain stands.  What is freed is
 kept in memory only: after a restart the rest is sent again, which the gateway recognises.  When `max_bytes` is
-reached the oldest segment goes, and what was dropped is remembered until a `gap` statement that tells of it is stored.
+reached, or the medium is full before, the oldest segment goes, and what was dropped is remembered until a `gap`
+statement that tells of it is stored.
 
 Power cuts: a torn record at the end was never sent (`append` had not returned), so it is cut off and its seq is used
 again.  A record that is whole was perhaps sent, so its seq is never used for other bytes, even if the statement rots:
-then the header still carries the chain on, and the lost seq is among `dropped`.  Only rot in the header of the very
-newest record looks like a torn write.
+then the header still carries the chain on, and the lost seq is among `dropped`.  Where the end of the chain itself is
+lost, the lease (lease.py) says below which seq all was that this key may have signed: the chain goes on above, after
+the newest statement that is known, and what lies between is among `dropped`.
 """
 
 import hashlib
@@ -17,8 +19,12 @@ import record
 import runs
 import segment
 from dropped import DAMAGED, FULL, Dropped
+from lease import Lease
 
 NO_ENTRY = bytes(32)
+UNKNOWN_ENTRY = hashlib.sha256(b"").digest()  # what a chain goes on from when no statement of it is known any more
+_NO_ROOM = (28, 122)  # ENOSPC, EDQUOT
+_RESERVE = "reserve"  # a file as long as a segment, which gives way to what must be written before room can be made
 
 
 class OutboxError(Exception):
@@ -30,19 +36,21 @@ class Outbox:
 
     `head` is (seq, entry) of the newest statement, (0, 32 zero bytes) before the first.  `mark` is the application's
     state as of that statement.  `damage` lists, as text, what was found wrong at the start.  Segments are at most
-    `segment_bytes` long unless a single record is longer; there are always room and need for two.
+    `segment_bytes` long unless a single record is longer; there are always room and need for two.  `lease` is this
+    key's, and survives the folder if it lies elsewhere.
     """
 
-    def __init__(self, folder, max_bytes=1 << 20, segment_bytes=1 << 14):
+    def __init__(self, folder, max_bytes=1 << 20, segment_bytes=1 << 14, lease=None):
         if max_bytes < 2 * segment_bytes:
             raise ValueError("the outbox needs room for two segments: max_bytes is below 2 * segment_bytes")
         self._folder = folder
+        self._lease = lease or Lease(folder)
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
         self._segments = []
         self._freed = []
         self._gaps = []
-        self._torn = False
+        self._torn = False  # whether the newest segment has more bytes on the medium than count
         self._place = ("", 0, 0)  # segment, seq and end of the record read last, where the next reading begins
         self.head = (0, NO_ENTRY)
         self.mark = b""
@@ -87,14 +95,9 @@ class Outbox:
         framed = record.encode(seq, entry, statement, mark, gap)
         try:
             self._mend()
-            part = self._segment_for(seq, len(framed))
-            self._torn = True
-            self._folder.append(part.name, framed)
-            self._torn = False
+            part = self._write(seq, framed)
         except OSError as failure:
             raise OutboxError("cannot store seq %d: %s" % (seq, failure))
-        if not part.size:
-            self._segments.append(part)
         part.size += len(framed)
         part.last = seq
         self.head = (seq, entry)
@@ -138,36 +141,109 @@ class Outbox:
                 self._freed = runs.add(self._freed, first, last)
 
     def _pending_in(self, part, after):
+        last = part.last
         name, seq, start = self._place
         if name != part.name or seq > after:
-            start = 0
+            seq, start = part.first - 1, 0
         for found in record.walk(self._folder, part.name, part.size, None, start):
-            self._place = (part.name, found.seq, found.end)
-            if found.seq > after and not runs.holds(self._freed, found.seq):
+            self._lose(seq + 1, found.seq - 1)
+            seq = found.seq
+            self._place = (part.name, seq, found.end)
+            if seq > after and not runs.holds(self._freed, seq):
                 body = record.statement(self._folder, part.name, found)
-                if body is not None:
-                    yield found.seq, body
+                if body is None:
+                    self._lose(seq, seq)
+                else:
+                    yield seq, body
+        self._lose(seq + 1, last)
+
+    def _write(self, seq, framed):
+        """Put a record on the medium, whatever has to go for it; returns its segment."""
+        while True:
+            part = self._segment_for(seq, len(framed))
+            self._torn = True
+            try:
+                self._folder.append(part.name, framed)
+                self._torn = False
+                return part
+            except OSError as failure:
+                if not _is_full(failure):
+                    raise
+                self._make_room(seq)
+            self._mend()
 
     def _segment_for(self, seq, length):
-        """The newest segment if it has room, otherwise one that does not exist yet, with room made for it."""
-        newest = self._segments[-1] if self._segments else None
-        if newest is None or newest.size + length > self._segment_bytes:
-            newest = None
+        """The newest segment if it has room, otherwise one that begins with this seq, with room made for it."""
         while self.size + length > self._max_bytes and len(self._segments) > 1:
             self._drop_oldest()
-        return newest or segment.Segment(seq)
+        newest = self._segments[-1] if self._segments else segment.Segment(0)
+        leased = newest.first == self._lease.seq + 1 and newest.last + 1 == seq < self._lease.limit
+        if leased and (not newest.size or newest.size + length <= self._segment_bytes):
+            return newest
+        return self._begin(seq)
+
+    def _begin(self, seq):
+        """A new segment: first its name on the medium, then its lease, which thus never names one that is not there."""
+        if not self._segments or self._segments[-1].first != seq:
+            part = segment.Segment(seq)
+            self._surely(self._folder.append, part.name, b"")
+            self._segments.append(part)
+        waiting = runs.without(self._freed, self._segments[0].first, self.head[0])
+        oldest = waiting[0][0] if waiting else seq
+        self._surely(self._lease.renew, self.head[0], self.head[1], self.mark, oldest)
+        return self._segments[-1]
+
+    def _make_room(self, seq):
+        """The medium is full: give up the oldest segment, be it the only one with anything in it."""
+        if len(self._segments) == 1 and self._segments[0].size:
+            self._mend()
+            self._begin(seq)
+        if len(self._segments) > 1:
+            self._drop_oldest()
+        elif not self._release_reserve():
+            raise OSError(_NO_ROOM[0], "no room even for one statement")
 
     def _drop_oldest(self):
         """Give up the oldest segment: first the note of what it held, then the file."""
         oldest = self._segments[0]
+        before = self._dropped.ranges
         for first, last in runs.without(self._freed, oldest.first, oldest.last):
             self._dropped.add(first, last, FULL)
         for seq, gap in self._gaps:
             if seq <= oldest.last and not runs.holds(self._freed, seq):
                 self._dropped.add(gap[0], gap[1], FULL)
         self._dropped.forget([gap for seq, gap in self._gaps if seq > oldest.last])
-        self._dropped.write(oldest.name)
+        try:
+            self._surely(self._dropped.write, oldest.name)
+        except OSError:
+            self._dropped.ranges = before
+            raise
         self._discard(oldest)
+        if len(self._segments) > 1:
+            self._keep_reserve()
+
+    def _surely(self, write, *arguments):
+        """Write what makes room, or what no room can be made without, at the cost of the reserve if need be."""
+        try:
+            write(*arguments)
+        except OSError as failure:
+            if not _is_full(failure) or not self._release_reserve():
+                raise
+            write(*arguments)
+
+    def _release_reserve(self):
+        """Make the last room; returns whether there was any."""
+        there = _RESERVE in self._folder.names()
+        if there:
+            self._folder.remove(_RESERVE)
+        return there
+
+    def _keep_reserve(self):
+        if _RESERVE not in self._folder.names():
+            try:
+                self._folder.replace(_RESERVE, bytes(self._segment_bytes))
+            except OSError:
+                pass  # again after the next segment that goes
 
     def _discard(self, part):
         self._folder.remove(part.name)
@@ -177,9 +253,10 @@ class Outbox:
         self._freed = [(max(first, floor), last) for first, last in self._freed if last >= floor]
 
     def _sweep(self):
-        """Delete every segment but the newest in which all is freed."""
+        """Delete every segment but the newest in which all is freed, unless it alone tells where the chain stands."""
         for part in self._segments[:-1]:
-            if not runs.without(self._freed, part.first, part.last):
+            told = part.last < self.head[0] or self._lease.seq == self.head[0]
+            if told and not runs.without(self._freed, part.first, part.last):
                 try:
                     self._discard(part)
                 except OSError:
@@ -189,12 +266,8 @@ class Outbox:
         """Cut off what a refused write left behind, so that it cannot come back as a record later."""
         if not self._torn:
             return
-        names = [part.name for part in self._segments]
-        for name in self._folder.names():
-            if segment.is_name(name) and name not in names:
-                self._folder.remove(name)
         if self._segments:
-            self._cut(self._segments[-1])
+            self._surely(self._cut, self._segments[-1])
         self._torn = False
 
     def _cut(self, part):
@@ -213,59 +286,104 @@ class Outbox:
     # Recovery.
 
     def _recover(self):
-        names = self._folder.names()
-        try:
-            doomed = self._dropped.read()
-        except ValueError as wrong:
-            self.damage.append(str(wrong))
-            doomed = ""
-        if doomed in names:
+        doomed = self._recover_notes()
+        if doomed in self._folder.names():
             self._folder.remove(doomed)
-            names.remove(doomed)
-        segments = [name for name in names if segment.is_name(name)]
+        segments = [name for name in self._folder.names() if segment.is_name(name)]
+        found = None
         hole = 0
         for name in segments:
-            hole = self._recover_segment(name, name == segments[-1], hole)
+            found = segment.recover(self._folder, name)
+            hole = self._take_up(found, name == segments[-1], hole)
         self._settle()
+        if found:
+            self._end(found)
+        elif self._lease.limit:
+            self._pass_over(self._lease.limit)
+        taken = [part.name for part in self._segments]
+        for name in segments[:-1]:
+            if name not in taken:
+                self._bury(name)
+        self._keep_reserve()
 
-    def _recover_segment(self, name, newest, hole):
+    def _bury(self, name):
+        """Remove a segment in which nothing is left, once the note tells of it."""
+        try:
+            self._surely(self._dropped.write, name)
+            self._folder.remove(name)
+        except OSError:
+            pass  # the next start finds it again
+
+    def _recover_notes(self):
+        """Read the lease and the note of what was dropped; returns the segment whose deletion is to be finished."""
+        doomed = ""
+        for read in (self._lease.read, self._dropped.read):
+            try:
+                doomed = read() or doomed
+            except ValueError as wrong:
+                self.damage.append(str(wrong))
+        return doomed
+
+    def _take_up(self, found, newest, hole):
         """Take up a segment; returns the first seq that may be missing after it, 0 if its end is sound."""
-        found = segment.recover(self._folder, name)
-        if newest:
-            self._check_head(found)
+        part = found.segment
+        if newest and found.torn:
+            found.wounds.pop()  # the torn write of a power cut
         for offset, size in found.wounds:
-            self.damage.append("%s: %d bytes at %d are no record" % (name, size, offset))
-        if hole and found.segment.first > hole:
-            found.lost.insert(0, (hole, found.segment.first - 1))
+            self.damage.append("%s: %d bytes at %d are no record" % (part.name, size, offset))
+        self._gaps += found.gaps
+        if hole and part.first > hole:
+            found.lost.insert(0, (hole, part.first - 1))
         for first, last in found.lost:
-            self.damage.append("%s: the statements with seq %d to %d are damaged" % (name, first, last))
+            self.damage.append("%s: the statements with seq %d to %d are damaged" % (part.name, first, last))
             self._lose(first, last)
         if found.head is None:
-            self._folder.remove(name)
-            return found.segment.first
+            return hole or part.first
         self.head, self.mark = found.head, found.mark
-        self._gaps += found.gaps
-        self._segments.append(found.segment)
-        if newest:
-            self._cut(found.segment)
-        return found.segment.last + 1 if found.torn else 0
+        self._segments.append(part)
+        return part.last + 1 if found.tail else 0
 
-    def _check_head(self, found):
-        """Raise `ValueError` unless the newest segment tells where the chain stands, save for one torn write.
+    def _end(self, newest):
+        """Go on where the newest segment ends, or above all that may have been signed if its end is lost."""
+        part, lease = newest.segment, self._lease
+        sound = newest.torn or not newest.tail
+        if sound and newest.head is None and part.first == lease.seq + 1:
+            self.head, self.mark = (lease.seq, lease.entry), lease.mark  # it was about to get its first record
+        if not sound or part.first <= lease.seq or self.head[0] < part.last:
+            self._pass_over(max(lease.limit, newest.limit))
+            return
+        if newest.head is None:
+            self._segments.append(part)
+        self._torn = newest.torn
 
-        Signing on from an older place would give seq that were sent already to other bytes.
+    def _pass_over(self, limit):
+        """Have the next statement follow the newest that is known, with a seq above `limit`, which was never used.
+
+        The segment whose end is lost stays until a newer one is there: it tells the same at the next start.
         """
-        before = found.head or self.head
-        empty_but_later = found.head is None and found.segment.first != before[0] + 1
-        if empty_but_later or (found.tail and not found.torn):
-            raise ValueError(
-                "%s is damaged beyond seq %d, and with it the end of the chain: keep the folder for a look, revoke "
-                "the key, and set the node up anew" % (found.segment.name, before[0])
-            )
-        if found.torn:
-            found.wounds.pop()  # the torn write of a power cut
+        seq, entry = self.head
+        first = seq + 1
+        if self._lease.seq > seq:
+            first = max(first, self._lease.oldest)
+            entry, self.mark = self._lease.entry, self._lease.mark
+        self.damage.append("the end of the chain is lost: it goes on above seq %d" % limit)
+        self.head = (limit, UNKNOWN_ENTRY if entry == NO_ENTRY else entry)
+        self._lose(first, limit)
+        try:
+            self._dropped.write()
+        except OSError:
+            pass  # the next start finds the same
 
     def _lose(self, first, last):
         """These cannot be sent any more: nobody waits for their acknowledgement, and a gap statement is due."""
-        self._freed = runs.add(self._freed, first, last)
-        self._dropped.add(first, last, DAMAGED)
+        for low, high in runs.without(self._freed, first, last):
+            self._freed = runs.add(self._freed, low, high)
+            self._dropped.add(low, high, DAMAGED)
+            for seq, gap in self._gaps:
+                if low <= seq <= high:
+                    self._dropped.add(gap[0], gap[1], DAMAGED)
+            self._gaps = [(seq, gap) for seq, gap in self._gaps if not low <= seq <= high]
+
+
+def _is_full(failure):
+    return failure.args[0] in _NO_ROOM

@@ -23,6 +23,7 @@ _FIXED = ">2sBBHQ32s"
 _SIZE = 46
 _MAGIC = b"Em"
 MAX_MARK = 255
+MIN_SIZE = _SIZE + 4
 MAX_HEADER = _SIZE + 16 + MAX_MARK + 4
 _STEP = 1024  # bytes read at once in search of the next record
 
@@ -60,6 +61,24 @@ def decode(offset, window):
     if len(window) < end + 4 or struct.pack(">I", crc32(window[:end])) != window[end : end + 4]:
         return None
     return Record(offset, window)
+
+
+def is_torn(window, size, seq):
+    """Whether `size` bytes, whose beginning is `window`, are what a power cut left of writing the record with this seq.
+
+    Rot does not shorten a file: bytes that are a whole record's, or no record's, were perhaps stored and sent.
+    """
+    if window[:2] != _MAGIC[: len(window)] or window[2:3] > b"\x01":
+        return False
+    if size < _SIZE:
+        return size < 14 or window[6:14] == struct.pack(">Q", seq)
+    _, gaps, mark_length, length, found, _ = struct.unpack(_FIXED, window[:_SIZE])
+    least = MIN_SIZE + 16 * gaps
+    if found != seq:
+        return False
+    if size < least + mark_length:
+        return size < least + length  # else it is a whole record with another length of its mark
+    return decode(0, window) is not None and size < least + mark_length + length
 
 
 def walk(folder, name, size, damage=None, start=0):

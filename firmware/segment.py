@@ -2,9 +2,6 @@
 
 import record
 
-_LONGEST = record.MAX_HEADER + 8192
-
-
 _SUFFIX = ".seg"
 
 
@@ -46,6 +43,7 @@ class Found:
         self.wounds = []
         self.tail = False
         self.torn = False
+        self.limit = self.segment.first
 
     def wound(self, offset, size):
         """Note bytes that are no record."""
@@ -72,8 +70,11 @@ def recover(folder, name):
     length = folder.size(name)
     for each in record.walk(folder, name, length, found.wound):
         found.add(each, record.statement(folder, name, each) is not None)
-    if found.wounds:
-        offset, size = found.wounds[-1]
-        found.tail = offset + size == length
-        found.torn = found.tail and size <= _LONGEST
+    found.limit = found.segment.last + 1
+    if found.wounds and found.segment.size < length:
+        size = length - found.segment.size
+        window = folder.read(name, found.segment.size, min(size, record.MAX_HEADER))
+        found.tail = True
+        found.torn = record.is_torn(window, size, found.limit)
+        found.limit += size // record.MIN_SIZE + 1
     return found

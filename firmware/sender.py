@@ -10,7 +10,8 @@ from pulse import LOOK_S
 class Sender:
     """Publishes what the outbox holds until it is freed; `wake` after every change of outbox or connection.
 
-    At most `window` statements are under way.  When one was not answered for `resend_s` seconds, all are sent again.
+    At most `window` statements are under way.  When one was not answered for `resend_s` seconds, the next window goes
+    out, so that what the gateway holds does not hold up what is newer; after the newest the oldest is sent again.
     After each connect and each `tell` goes `checkpoint`, the newest one that the gateway sent, and again before
     whatever is published until the gateway is `heard`: one that went back to an old copy of its log, and came later
     than what was sent first, learns so before it takes a statement (protocol.md §10).
@@ -82,11 +83,12 @@ class Sender:
             self._sent = {seq: at for seq, at in self._sent.items() if self._outbox.waits(seq)}
             if any(elapsed_ms(at) >= self._resend_ms for at in self._sent.values()):
                 said = (len(self._sent), self._resend_ms // 1000)
-                self._say("%d statements without an answer from the gateway for %d s; sending again" % said)
+                self._say("%d statements without an answer from the gateway for %d s; they are sent again" % said)
                 self._sent = {}
                 self._probe = (0, ticks_ms())
-                after = 0
             after = await self._fill(after)
+            if not self._sent and self._outbox.count:
+                after = await self._fill(0)
             if not self._told:
                 await self._remind()
             await within(self._changed.wait(), min(LOOK_S, self._resend_ms / 2000))

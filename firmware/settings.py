@@ -26,7 +26,11 @@ TABLE = {
     "window": (32, "statements sent and not acknowledged by the gateway, at most"),
     "resend_s": (30, "seconds without the gateway's answer after which statements are sent again"),
     "backlog": (256, "statements in the outbox above which a replay waits"),
-    "outbox_bytes": (4194304, "bytes of the outbox above which the oldest statements are dropped"),
+    "outbox_bytes": (
+        None,
+        "bytes of the outbox above which the oldest statements are dropped; "
+        "three quarters of what the file system has room for, at most 4194304, where none is set",
+    ),
     "segment_bytes": (16384, "bytes of one file of the outbox"),
     "status_s": (60, "seconds from one status line to the next"),
     "exit_when_done": (False, "end once all recordings are replayed and everything is acknowledged"),
@@ -66,6 +70,7 @@ _MODES = ("always-on", "deep-sleep")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _MIN_SEGMENT = 1024
+MOST_OUTBOX_BYTES = 4194304
 _MAX_WINDOW = 1024  # far below the 65,535 packet ids of MQTT
 _MAX_RECORDINGS = 16  # as many positions as fit into a record's mark
 
@@ -106,11 +111,14 @@ def check(given):
     for name in ("site", "name"):
         checked_name(settings[name], name)
     for name in _POSITIVE:
+        if settings[name] is None and TABLE[name][0] is None:
+            continue
         if not _whole(settings[name]) or settings[name] < 1:
             raise SettingsError("%s must be a whole number from 1 on: %s" % (name, TABLE[name][1]))
     if not _whole(settings["clock_error_s"]) or not 0 <= settings["clock_error_s"] < 2**32:
         raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
-    if settings["segment_bytes"] < _MIN_SEGMENT or settings["outbox_bytes"] < 2 * settings["segment_bytes"]:
+    most = settings["outbox_bytes"] or MOST_OUTBOX_BYTES
+    if settings["segment_bytes"] < _MIN_SEGMENT or most < 2 * settings["segment_bytes"]:
         raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
     if settings["window"] > _MAX_WINDOW:
         raise SettingsError("window must be at most %d" % _MAX_WINDOW)

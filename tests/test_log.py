@@ -76,6 +76,15 @@ def test_a_second_statement_with_one_seq_is_kept_as_equivocation(bench: Bench) -
     assert bench.store.quarantine_counts() == {"Equivocation": 1}
 
 
+def test_a_node_that_lost_its_newest_statements_goes_on_above_them(bench: Bench) -> None:
+    node = bench.enrol(3, "n1")
+    one, two, _lost = node.read(1), node.read(2), node.read(3)
+    later = node.read(4, seq=67, prev=decode(two).entry)
+    gap = node.say({0: "gap", 1: 3, 2: 66, 3: "the storage was damaged"}, boot_count=2)
+    assert reasons(bench, one, two, later, gap) == [""] * 4
+    assert bench.log.runs(node.key, "n1") == [(1, 2), (67, 68)]
+
+
 def test_forked_chains_are_refused_from_both_sides(bench: Bench) -> None:
     node = bench.enrol(3, "n1")
     one, two, three = node.read(1), node.read(2), node.read(3)

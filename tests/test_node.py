@@ -6,6 +6,7 @@ exactly once, and only the gateway's acknowledgement frees the outbox, whatever 
 
 import json
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -80,7 +81,7 @@ class Node:
             self.process = None
 
     def segments(self) -> int:
-        return len(list((self.folder / "outbox").glob("*.seg")))
+        return len(list((self.folder / "outbox").glob("*/*.seg")))
 
     def said(self, text: str, timeout_s: float = 30) -> None:
         """Wait until the log says so."""
@@ -312,12 +313,54 @@ def test_identity_settings_and_the_lock(make_node: Any, gateway: Acknowledger, t
     assert node.call("--frobnicate").returncode == 2
 
 
-def test_a_recording_that_cannot_be_read_on_is_no_traceback(make_node: Any, tmp_path: Path) -> None:
-    (tmp_path / "recording.csv").write_text("Date,Tair,Rhair\n2/1/2022 0:00,1,2\n2/1/2022 0:05," + "1" * 9000 + ",2\n")
-    refused = make_node([replay_sensor(tmp_path)]).call()
-    assert refused.returncode == 3
-    assert "the line at byte" in refused.stdout
-    assert refused.stderr == ""
+def test_a_row_that_fits_no_statement_is_named_and_left_out(
+    make_node: Any, gateway: Acknowledger, tmp_path: Path
+) -> None:
+    wide = "".join(f",c{at}" for at in range(240)), "".join(f",{10**14 + at}" for at in range(240))
+    rows = ["2/1/2022 0:00,1", "2/1/2022 0:05,2" + wide[1], "2/1/2022 0:10," + "1" * 20000, "2/1/2022 0:15,3"]
+    (tmp_path / "recording.csv").write_text("\n".join(["Date,Tair" + wide[0], *rows]) + "\n")
+    columns = {f"c{at}": {"name": "a-name-of-thirty-characters-" + str(at)} for at in range(240)}
+    node = make_node([replay_sensor(tmp_path, columns=columns | {"Tair": {"name": "t"}})])
+    node.start()
+    node.wait()
+    check_chain(gateway.statements)
+    assert [value for _, _, value in rows_of(gateway.statements)] == [1, 3]
+    said = node.log.read_text()
+    assert said.count("is left out: its readings take more than") == 1
+    assert said.count("is left out: it is longer than 8192 bytes") == 1
+
+
+def test_another_keys_outbox_is_left_alone_and_named(make_node: Any, gateway: Acknowledger) -> None:
+    node = make_node([{"driver": "modelled"}], exit_when_done=False)
+    node.start()
+    gateway.wait(lambda: bool(gateway.statements))
+    node.kill()
+    [old] = (node.folder / "outbox").iterdir()
+    kept = sorted(path.read_bytes() for path in old.glob("*.seg"))
+    (node.folder / "identity").unlink()
+    node.start()
+    node.said("boot 1 of", 30)
+    node.said(f"outbox/{old.name} is of another key")
+    node.kill()
+    assert sorted(path.read_bytes() for path in old.glob("*.seg")) == kept
+    assert len(list((node.folder / "outbox").iterdir())) == 2
+
+
+def test_an_outbox_that_was_deleted_uses_no_seq_again(make_node: Any, gateway: Acknowledger) -> None:
+    node = make_node([{"driver": "modelled"}], exit_when_done=False)
+    node.start()
+    gateway.wait(lambda: len(gateway.statements) > 2)
+    node.kill()
+    used = max(gateway.statements)
+    shutil.rmtree(node.folder / "outbox")
+    node.start()
+    gateway.wait(lambda: any(b"gap" in s.raw for s in gateway.statements.values() if s.seq > used))
+    node.kill()
+    later = [s for s in gateway.statements.values() if s.seq > used]
+    assert min(s.seq for s in later) > used + 1
+    assert [s.payload[2] for s in later if s.method is None and s.payload[0] == "gap"] == [
+        min(s.seq for s in later) - 1
+    ]
 
 
 def test_memory_and_files_stay_bounded(make_node: Any, gateway: Acknowledger, tmp_path: Path) -> None:

@@ -77,11 +77,17 @@ class Replay:
         with open(self.path, "rb") as stream:
             stream.seek(position)
             for _ in range(256):
-                line = _line(stream, self.path, position)
+                line = stream.readline(_MAX_LINE + 1)
                 if not line:
                     return result, position, True
-                row = self._row(line, position, say)
-                position += len(line)
+                row = None
+                if len(line) <= _MAX_LINE:
+                    row = self._row(line, position, say)
+                else:
+                    _skip_line(stream, line)
+                    said = (self.name, position, _MAX_LINE)
+                    say("%s: the row at byte %d is left out: it is longer than %d bytes" % said)
+                position = stream.tell()
                 if row:
                     result.append(row)
                 if len(result) >= most:
@@ -130,8 +136,14 @@ def _digest(path):
             digest.update(block)
 
 
+def _skip_line(stream, line):
+    """Read on to the end of a line of which `line` is the beginning."""
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(_BLOCK)
+
+
 def _line(stream, path, position):
-    line = stream.readline()
+    line = stream.readline(_MAX_LINE + 1)
     if len(line) > _MAX_LINE:
         raise SensorError("%s: the line at byte %d is longer than %d bytes" % (path, position, _MAX_LINE))
     return line

@@ -16,6 +16,10 @@ class Outbox:
     def __init__(self, *seqs):
         self.seqs = list(seqs)
 
+    @property
+    def count(self):
+        return len(self.seqs)
+
     def pending(self, after):
         return [(seq, b"%d" % seq) for seq in self.seqs if seq > after]
 
