@@ -6,7 +6,6 @@ Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run.
 import asyncio
 import gc
 import sys
-from binascii import hexlify
 
 if __file__ and "/" in __file__ and __file__.rsplit("/", 1)[0] not in sys.path:
     sys.path.insert(0, __file__.rsplit("/", 1)[0])
@@ -17,10 +16,10 @@ import ed25519
 import identity
 import light
 import settings
-from files import Folder, make_folder
-from lease import Lease
+import storage
+from files import make_folder
 from link import within
-from outbox import Outbox, OutboxError
+from outbox import OutboxError
 from say import Log
 from sensors import SensorError
 
@@ -50,19 +49,6 @@ def _signer(machine, where):
     return identity.load_or_create(where + "/identity", machine.urandom, machine.SYNC)
 
 
-def _outbox(machine, where, key, chosen, say):
-    """The outbox of one key.  What other keys signed lies beside it and is never sent under this one."""
-    for name in Folder(where + "/outbox", machine.SYNC).names():
-        if name != key:
-            say("outbox/%s is of another key and stays as it is: keep it for as long as somebody may ask for it" % name)
-    folder = Folder(where + "/outbox/" + key, machine.SYNC)
-    most = chosen["outbox_bytes"]
-    if most is None:
-        own = sum(folder.size(name) for name in folder.names())
-        most = max(2 * chosen["segment_bytes"], min(settings.MOST_OUTBOX_BYTES, (folder.room() + own) // 4 * 3))
-    return Outbox(folder, most, chosen["segment_bytes"], Lease(Folder(where, machine.SYNC), key + ".lease"))
-
-
 def _live(machine, where):
     chosen = settings.load(where + "/node.json")
     held = machine.lock(where)
@@ -70,7 +56,9 @@ def _live(machine, where):
     say = Log(clock)
     sensors = settings.make_sensors(chosen, clock)
     signer = _signer(machine, where)
-    outbox = _outbox(machine, where, hexlify(signer.kid).decode(), chosen, say)
+    outbox = storage.open_outbox(where, signer.kid, chosen, machine.SYNC)
+    for name in storage.of_others(where, signer.kid, machine.SYNC):
+        say("outbox/%s is of another key and stays as it is: keep it for as long as somebody may ask for it" % name)
     node = app.Node(chosen, signer, outbox, sensors, machine, clock, say)
     asyncio.run(node.run())
     return held

@@ -9,6 +9,7 @@ from binascii import unhexlify
 import identity
 import senml
 import sensors
+import storage
 from sensors import REQUIRED
 
 TABLE = {
@@ -70,7 +71,6 @@ _MODES = ("always-on", "deep-sleep")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _MIN_SEGMENT = 1024
-MOST_OUTBOX_BYTES = 4194304
 _MAX_WINDOW = 1024  # far below the 65,535 packet ids of MQTT
 _MAX_RECORDINGS = 16  # as many positions as fit into a record's mark
 
@@ -117,7 +117,7 @@ def check(given):
             raise SettingsError("%s must be a whole number from 1 on: %s" % (name, TABLE[name][1]))
     if not _whole(settings["clock_error_s"]) or not 0 <= settings["clock_error_s"] < 2**32:
         raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
-    most = settings["outbox_bytes"] or MOST_OUTBOX_BYTES
+    most = settings["outbox_bytes"] or storage.MOST_OUTBOX_BYTES
     if settings["segment_bytes"] < _MIN_SEGMENT or most < 2 * settings["segment_bytes"]:
         raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
     if settings["window"] > _MAX_WINDOW:

@@ -19,7 +19,7 @@ def statement(seq, prev, length):
 
 
 class Ledger:
-    """One key's statements: `stored` is what `append` returned for, or what was there after a cut in the middle of it."""
+    """One key's statements: `stored` is what `append` returned for, or what was there after a cut within it."""
 
     def __init__(self):
         self.stored = {}

@@ -195,7 +195,7 @@ class Rot(unittest.TestCase):
             content = bytearray(folder.files[name])
             content[found.body if at else found.offset] ^= 1
             folder.files[name] = bytes(content)
-            self.assertEqual([seq for seq, _ in box.pending()], [1, 2, 3, 4] + list(range(6, 13)))
+            self.assertEqual([seq for seq, _ in box.pending()], [seq for seq in range(1, 13) if seq != 5])
             self.assertEqual(box.dropped, [(5, 5, DAMAGED)])
             self.assertEqual(box.count, 11)
 

@@ -87,7 +87,7 @@ def show(board: Board, key: bytes, led: int | str) -> None:
 def newest_seq(board: Board) -> int:
     """Return the `seq` of the newest statement that the board's outbox has."""
     board.call("keys", "use_slot", SLOT)
-    return int(board.call("keys", "newest", f"{HOME}/outbox", timeout_s=60))
+    return int(board.call("keys", "newest", HOME, timeout_s=60))
 
 
 def settings_on(board: Board) -> dict[str, Any]:

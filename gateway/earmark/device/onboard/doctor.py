@@ -39,11 +39,13 @@ def key():
 def outbox():
     """That the outbox opens, and what is in it."""
     import board
-    from files import Folder
-    from outbox import Outbox
+    import identity
+    import storage
 
     block, _, total, free = os.statvfs("/")[:4]
-    box = Outbox(Folder("/earmark/outbox", board.current().SYNC), _settings["outbox_bytes"], _settings["segment_bytes"])
+    machine = board.current()
+    kid = identity.load_or_create("/earmark/identity", machine.urandom, machine.SYNC).kid
+    box = storage.open_outbox("/earmark", kid, _settings, machine.SYNC)
     said = "newest seq %d, %d KiB, %d of %d KiB of flash free" % (
         box.head[0],
         box.size // 1024,

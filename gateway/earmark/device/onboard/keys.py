@@ -34,15 +34,17 @@ def promise(path, nonce):
     return hexlify(signer.sign(_PROMISE + unhexlify(nonce))).decode()
 
 
-def newest(path):
-    """The `seq` of the newest statement in an outbox, 0 where there is none."""
-    if not _is_there(path):
+def newest(folder):
+    """The `seq` of the newest statement that the key in a node's folder signed, 0 where there is no key or outbox."""
+    if not _is_there(folder + "/identity") or not _is_there(folder + "/outbox"):
         return 0
     import board
-    from files import Folder
-    from outbox import Outbox
+    import identity
+    import storage
 
-    return Outbox(Folder(path, board.current().SYNC), 4194304, 16384).head[0]
+    machine = board.current()
+    kid = identity.load_or_create(folder + "/identity", machine.urandom, machine.SYNC).kid
+    return storage.open_outbox(folder, kid, {"outbox_bytes": None, "segment_bytes": 16384}, machine.SYNC).head[0]
 
 
 def blink(pin, counts, repeats):
@@ -87,7 +89,8 @@ def _move(folder, kept):
     """Move what is the old key's, unless the new key's is there already."""
     if not _is_there(kept):
         os.mkdir(kept)
-    for name in ("node.json", "outbox", "identity"):
+    leases = [name for name in os.listdir(folder) if name.endswith(".lease")]
+    for name in ["node.json", "outbox", "identity"] + leases:  # noqa: RUF005 - MicroPython knows no other way
         if _is_there(folder + "/" + name) and not _is_there(kept + "/" + name):
             os.rename(folder + "/" + name, kept + "/" + name)
 
