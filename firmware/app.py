@@ -17,7 +17,7 @@ from names import Names
 from outbox import OutboxError
 from pulse import LOOK_S, Pulse
 from sender import Sender
-from sensors import METHODS, REPLAYED, SensorError
+from sensors import METHODS, REPLAYED, SensorError, failed
 
 VERSION = "earmark-node 0.1.0"
 _MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
@@ -307,10 +307,16 @@ class Node:
         readings = []
         for sensor in group:
             try:
-                readings += sensor.read()
+                fresh = await sensor.read()
+                for name, _, error in fresh:
+                    if name.endswith("/error"):
+                        self._no_reading = True
+                        self._say("no reading of %s: %s" % (name[:-6], error))
             except SensorError as failure:
                 self._no_reading = True
-                self._say("no reading: %s" % failure)
+                self._say("no reading of %s: %s" % (sensor.name, failure))
+                fresh = [failed(sensor.name, failure.error)]
+            readings += fresh
             await asyncio.sleep(0)
         seconds = self._clock.now()[0]
         for payload in packs.of_readings(self._settings["name"] + "/", seconds, readings):

@@ -54,7 +54,7 @@ def _live(machine, where):
     held = machine.lock(where)
     clock = machine.clock(chosen)
     say = Log(clock)
-    sensors = settings.make_sensors(chosen, clock)
+    sensors = settings.make_sensors(chosen, clock, machine)
     signer = _signer(machine, where)
     outbox = storage.open_outbox(where, signer.kid, chosen, machine.SYNC)
     for name in storage.of_others(where, signer.kid, machine.SYNC):

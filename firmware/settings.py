@@ -6,6 +6,7 @@
 import json
 from binascii import unhexlify
 
+import bus
 import identity
 import senml
 import sensors
@@ -22,6 +23,7 @@ TABLE = {
     "send_every": (1, "with deep-sleep: every how many measurements it connects and sends"),
     "awake_s": (30, "with deep-sleep: seconds that it waits for the network and the gateway's answer, at most"),
     "status_led": (None, "pin, or name, of the light that says how the node is"),
+    "buses": ({}, '{"i2c0": {"kind": "i2c", …}, …}: what sensors hang on, by names that they use as `bus`'),
     "interval_s": (60, "seconds from one measurement to the next"),
     "clock_error_s": (1, "bound on the error of the host's clock that the statements state, in seconds"),
     "window": (32, "statements sent and not acknowledged by the gateway, at most"),
@@ -132,6 +134,7 @@ def check(given):
         raise SettingsError("exit_when_done goes with mode always-on only")
     settings["broker"] = _broker(settings["broker"])
     settings["gateway_key"] = public_key(settings["gateway_key"])
+    settings["buses"] = _buses(settings["buses"])
     if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
         raise SettingsError("sensors must be a list of at most 32: " + TABLE["sensors"][1])
     return settings
@@ -153,14 +156,15 @@ def filled(given, defaults, where):
     return result
 
 
-def make_sensors(settings, clock):
-    """The sensors that complete settings name; raises `SettingsError`."""
+def make_sensors(settings, clock, machine=None):
+    """The sensors that complete settings name, on a board's buses; raises `SettingsError`."""
     made = []
+    buses = bus.Buses(settings["buses"], machine)
     owner = {}
     for at, entry in enumerate(settings["sensors"]):
         where = "sensors[%d]" % at
         try:
-            sensor = _make_sensor(dict(entry), where + ".", clock)
+            sensor = _make_sensor(dict(entry), where + ".", clock, buses)
             for quantity in sensor.quantities:
                 senml.pack(settings["name"] + "/", 0, [(quantity, None, 0)])
         except (ValueError, TypeError, KeyError, AttributeError) as wrong:
@@ -185,14 +189,38 @@ def _check_recordings(recordings):
         raise SettingsError("sensors: more than %d recordings; join some, or use another node" % _MAX_RECORDINGS)
 
 
-def _make_sensor(entry, where, clock):
+def _make_sensor(entry, where, clock, buses):
     name = entry.pop("driver", None)
     if name not in sensors.DRIVERS:
         raise SettingsError("%sdriver must be one of %s" % (where, ", ".join(sensors.DRIVERS)))
     module = sensors.driver(name)
-    own_name = entry.pop("name", name)
+    own_name = entry.pop("name", name.replace("_", "-"))
     checked_name(own_name, where + "name")
-    return module.make(own_name, filled(entry, module.SETTINGS, where), clock)
+    return module.make(own_name, filled(entry, module.SETTINGS, where), clock, buses)
+
+
+def _with_kind(kind):
+    defaults = dict(bus.KINDS[kind])
+    defaults["kind"] = kind
+    return defaults
+
+
+def _buses(given):
+    if not isinstance(given, dict):
+        raise SettingsError("buses must be " + TABLE["buses"][1])
+    checked = {}
+    for name, entry in given.items():
+        where = "buses.%s" % name
+        checked_name(name, where)
+        kind = entry.get("kind") if isinstance(entry, dict) else None
+        if kind not in bus.KINDS:
+            raise SettingsError("%s.kind must be one of %s" % (where, ", ".join(sorted(bus.KINDS))))
+        checked[name] = filled(entry, _with_kind(kind), where + ".")
+        try:
+            bus.check(checked[name])
+        except ValueError as wrong:
+            raise SettingsError("%s: %s" % (where, wrong))
+    return checked
 
 
 def _broker(given):

@@ -10,6 +10,9 @@ A board module has
     lock(path)               keeps a second process off the node's directory for as long as the result lives
     clock(settings)          the node's `clock.Clock`
     tls(settings)            an SSLContext for broker.tls
+    i2c, uart, onewire       (settings) → the bus that one entry of `buses` describes, as bus/ has it; ValueError says
+                             what this board needs
+    adc(pin, attenuation_db), pulses(pin)   → a function that measures microvolts, or counts pulses
     name_server()            the DNS server's address in digits, or None: the system looks names up
     online()                 whether there is a network
     async network(settings, clock, names, say)   brings the network and the clock up and keeps them so; may return

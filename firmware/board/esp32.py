@@ -21,24 +21,30 @@ from board.microcontroller import (
     tls,
     urandom,
 )
+from bus.pins import adc, i2c, onewire, pulses, uart
 
 __all__ = (
     "NAME",
     "ROOT",
     "SLEEP_DRIFT",
     "SYNC",
+    "adc",
     "clock",
     "kept",
     "led",
+    "i2c",
     "lock",
     "name_server",
     "network",
     "network_off",
     "online",
+    "onewire",
+    "pulses",
     "reset_cause",
     "restart",
     "sleep",
     "tls",
+    "uart",
     "urandom",
     "watchdog",
 )

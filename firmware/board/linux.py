@@ -9,7 +9,26 @@ import os
 import sys
 
 import pem
+from bus.linux import adc, i2c, onewire, pulses, uart
 from clock import HOST, Clock
+
+__all__ = (
+    "NAME",
+    "ROOT",
+    "SYNC",
+    "adc",
+    "clock",
+    "i2c",
+    "lock",
+    "network",
+    "onewire",
+    "pulses",
+    "reset_cause",
+    "tls",
+    "uart",
+    "urandom",
+    "watchdog",
+)
 
 ROOT = "."
 SLEEP_DRIFT = 20000

@@ -27,7 +27,7 @@ class Modelled:
         self._noise = (seed * 2654435761 + 1) & 0x7FFFFFFF or 1
         self._utc_offset_s = utc_offset_s
 
-    def read(self):
+    async def read(self):
         """Temperature in 0.01 Cel, relative humidity in 0.1 %RH, CO2 in ppm, light in W/m2."""
         seconds, (_, _, uptime_s) = self._clock.now()
         second = ((seconds or uptime_s) + self._utc_offset_s) % _DAY_S
@@ -50,7 +50,7 @@ def _parabola(second):
     return max(0, (second - 21600) * (64800 - second))
 
 
-def make(name, settings, clock):
+def make(name, settings, clock, buses):
     """The modelled greenhouse with a whole number as seed."""
     if not isinstance(settings["seed"], int) or not 0 <= settings["seed"] < 2**31:
         raise ValueError("seed must be a whole number from 0 to 2147483647")

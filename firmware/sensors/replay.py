@@ -145,7 +145,9 @@ def _skip_line(stream, line):
 def _line(stream, path, position):
     line = stream.readline(_MAX_LINE + 1)
     if len(line) > _MAX_LINE:
-        raise SensorError("%s: the line at byte %d is longer than %d bytes" % (path, position, _MAX_LINE))
+        raise SensorError(
+            "bad-frame", "the line at byte %d of %s is longer than %d bytes" % (position, path, _MAX_LINE)
+        )
     return line
 
 
@@ -193,7 +195,7 @@ def _mapping(columns):
     return result
 
 
-def make(name, settings, clock):
+def make(name, settings, clock, buses):
     """The recording, checked as far as its header; reads the whole file once for its digest."""
     rows = settings["rows_per_statement"]
     if settings["time_format"] not in FORMATS:

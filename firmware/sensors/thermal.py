@@ -21,7 +21,7 @@ class Thermal:
         self.quantities = [quantity for quantity, _ in sources]
         self._sources = sources
 
-    def read(self):
+    async def read(self):
         """The temperatures that could be read; raises `SensorError` if none could."""
         readings = []
         failures = []
@@ -31,7 +31,7 @@ class Thermal:
             except (OSError, ValueError) as failure:
                 failures.append("%s: %s" % (path, failure))
         if not readings:
-            raise SensorError("%s: no temperature to read (%s)" % (self.name, "; ".join(failures) or "none found"))
+            raise SensorError("no-answer", "no temperature to read (%s)" % ("; ".join(failures) or "none found"))
         return readings
 
 
@@ -70,7 +70,7 @@ def _found(settings):
                 yield label, folder + "/" + entry
 
 
-def make(name, settings, clock):
+def make(name, settings, clock, buses):
     """All temperatures there are now, each under a name of its own."""
     sources = []
     taken = set()

@@ -17,11 +17,11 @@ class Waiting:
         self.detail = "statements that wait in the node's outbox"
         self.count = int
 
-    def read(self):
+    async def read(self):
         """The number of statements without an acknowledgement, before the one that says so."""
         return [("outbox", "count", self.count())]
 
 
-def make(name, settings, clock):
+def make(name, settings, clock, buses):
     """Nothing is to be set."""
     return Waiting(name)

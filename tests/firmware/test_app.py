@@ -11,7 +11,7 @@ import settings
 from clock import HOST, Clock
 from identity import Identity
 from outbox import Outbox, OutboxError
-from sensors import MEASURED, REPLAYED
+from sensors import MEASURED, REPLAYED, SensorError, failed
 
 KEY = bytes(range(32))
 ROWS = 40
@@ -111,6 +111,27 @@ class Node(unittest.TestCase):
         method, payload = signed[0]
         record = cbor.decode(payload)[0]
         self.assertEqual((method, record[0], record[1], record[2]), (MEASURED, "outbox", "count", 1))
+
+    def test_a_failed_reading_is_signed_by_its_name(self):
+        class Broken:
+            name, driver, method, detail, quantities = "air", "sht3x", MEASURED, "", ["temperature"]
+
+            async def read(self):
+                raise SensorError("crc", "what was seen")
+
+        class Half(Broken):
+            async def read(self):
+                await asyncio.sleep(0)
+                return [("a", None, 1), failed("b", "out-of-range")]
+
+        node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024))
+        signed = []
+        node._chain.readings = lambda method, payload, positions=None: signed.append(cbor.decode(payload)) or 2
+        asyncio.run(node._sample(MEASURED, [Broken(), Half()]))
+        named = [(record[0], record.get(2, record.get(3))) for record in signed[0]]
+        self.assertEqual(named, [("air/error", "crc"), ("a", 1), ("b/error", "out-of-range")])
+        self.assertTrue("no reading of air: crc: what was seen" in self.said)
+        self.assertTrue("no reading of b: out-of-range" in self.said)
 
     def test_an_acknowledgement_too_large_for_the_memory_is_ignored(self):
         def verify(payload, gateway_key, kid):

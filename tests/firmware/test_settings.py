@@ -115,6 +115,48 @@ class Sensors(unittest.TestCase):
             self.make({"driver": "modelled"}, {"driver": "modelled"})
         self.assertTrue("temperature" in str(raised.exception))
 
+    def test_buses_are_checked_by_name(self):
+        for buses, named in (
+            ([], "buses must"),
+            ({"Bus": {"kind": "i2c"}}, "buses.Bus"),
+            ({"a": {}}, "buses.a.kind"),
+            ({"a": {"kind": "spi"}}, "buses.a.kind"),
+            ({"a": {"kind": "i2c", "sdl": 1}}, "buses.a.sdl"),
+            ({"a": {"kind": "i2c", "scl": "22"}}, "buses.a: scl"),
+            ({"a": {"kind": "i2c", "hz": 10}}, "buses.a: hz"),
+            ({"a": {"kind": "uart", "baud": "9600"}}, "buses.a: baud"),
+            ({"a": {"kind": "uart", "parity": "mark"}}, "buses.a: parity"),
+            ({"a": {"kind": "uart", "stop_bits": 3}}, "buses.a: stop_bits"),
+            ({"a": {"kind": "uart", "path": 5}}, "buses.a: path"),
+        ):
+            with self.assertRaises(settings.SettingsError) as raised:
+                settings.check(with_change(buses=buses))
+            self.assertTrue(named in str(raised.exception), "%s" % raised.exception)
+        complete = settings.check(with_change(buses={"i2c0": {"kind": "i2c", "number": 1}}))
+        self.assertEqual(complete["buses"]["i2c0"]["hz"], 100000)
+
+    def test_a_sensor_names_a_bus_that_is_declared(self):
+        for buses in ({}, {"i2c0": {"kind": "uart"}}):
+            with self.assertRaises(settings.SettingsError) as raised:
+                chosen = settings.check(with_change(buses=buses, sensors=[{"driver": "sht3x", "bus": "i2c0"}]))
+                settings.make_sensors(chosen, Clock(HOST, 1))
+            self.assertTrue("sensors[0]: bus must name" in str(raised.exception))
+
+    def test_every_driver_says_what_is_missing(self):
+        required = {
+            "battery": ("pin", "points"),
+            "flow": ("pin", "pulses_per_litre"),
+            "soil_adc": ("pin", "points"),
+            "modbus": ("bus", "registers"),
+            "ksx3267": ("bus", "channels"),
+        }
+        for name in ("bh1750", "bme280", "ds18b20", "mhz19", "scd4x", "sht3x", "sht4x", "soil_7in1"):
+            required[name] = ("bus",)
+        for name in required:
+            with self.assertRaises(settings.SettingsError) as raised:
+                self.make({"driver": name})
+            self.assertTrue("missing setting sensors[0].%s:" % required[name][0] in str(raised.exception))
+
     def test_recordings_have_a_position_each(self):
         path = scratch.folder()
         entries = []
