@@ -23,13 +23,23 @@ def test_every_setting_of_the_node_stands_in_the_firmware_document_with_its_defa
     words = (ROOT / "docs" / "firmware.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", words, re.MULTILINE))
     for name, (default, _) in settings.TABLE.items():
-        shown = {None: "none", False: "false", settings.REQUIRED: "required"}.get(default, str(default))
+        shown = (
+            "required"
+            if default is settings.REQUIRED
+            else {"None": "none", "False": "false"}.get(str(default), str(default))
+        )
         assert rows[name].strip() == shown, name
     for table in (settings.BROKER, settings.TLS):
         assert all(f"`{name}`" in words for name in table)
     for driver in sensors.DRIVERS:
         assert driver in rows
         assert all(f"`{name}`" in words for name in sensors.driver(driver).SETTINGS)
+    import bus
+    from sensors import ksx3267, modbus
+
+    assert dict(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (.+) \|$", words, re.MULTILINE)).keys() >= set(bus.ERRORS)
+    for table in (*bus.KINDS.values(), bus.KINDS, modbus.REGISTER, ksx3267.CHANNEL):
+        assert all(f"`{name}`" in words for name in table)
     for name in set(sys.modules) - before:  # the firmware's modules have names that the tests use too
         if str(ROOT / "firmware") in str(getattr(sys.modules[name], "__file__", "")):
             del sys.modules[name]

@@ -98,8 +98,8 @@ def complete(register, defaults):
 def make_master(settings, buses):
     """The master of settings `bus`, `unit`, `timeout_ms`, `retries`; ValueError names what is wrong."""
     whole(settings["unit"], "unit", 1, 247)
-    whole(settings["timeout_ms"], "timeout_ms", 10, 5000)
-    whole(settings["retries"], "retries", 0, 5)
+    whole(settings["timeout_ms"], "timeout_ms", 10, 2000)
+    whole(settings["retries"], "retries", 0, 3)
     return Master(buses.get(settings["bus"], "uart"), settings["unit"], settings["timeout_ms"], settings["retries"])
 
 

@@ -81,7 +81,7 @@ class TestAck(unittest.TestCase):
             changed(5, -1),
             changed(5, 1 << 53),
             changed(5, "0"),
-            CONTENT + [0],  # noqa: RUF005 - MicroPython knows no other way
+            CONTENT + [0],
             CONTENT[:5],
             dict(enumerate(CONTENT)),
             7,

@@ -46,7 +46,7 @@ class Causes(unittest.TestCase):
             ),
         ):
             subject, machine, _ = chip.board("rp2", uname)
-            for bits, more, said in cases + ((1, 1 << 16, "watchdog"), (2, 1 << 16, "reset by software")):  # noqa: RUF005
+            for bits, more, said in cases + ((1, 1 << 16, "watchdog"), (2, 1 << 16, "reset by software")):
                 machine.mem32 = {reason: bits, reset: more}
                 self.assertEqual(subject.reset_cause(), said)
 

@@ -58,7 +58,7 @@ class SenderCase(unittest.TestCase):
 
         async def all_of_it():
             task = asyncio.create_task(self.sender.run())
-            for step in (None,) + steps:  # noqa: RUF005 - MicroPython knows no other way
+            for step in (None,) + steps:
                 if step:
                     step()
                 self.sender.wake()

@@ -173,7 +173,9 @@ class Model(unittest.TestCase):
             one, two = self.make(seed=first), self.make(seed=second)
             for sensor in (one, two):
                 sensor._clock.now = lambda: (1643673600, (4, 1, 0))
-            self.assertEqual([asyncio.run(one.read()) for _ in range(5)] == [asyncio.run(two.read()) for _ in range(5)], same)
+            self.assertEqual(
+                [asyncio.run(one.read()) for _ in range(5)] == [asyncio.run(two.read()) for _ in range(5)], same
+            )
 
     def test_is_the_same_on_every_interpreter(self):
         sensor = self.make(seed=2022)

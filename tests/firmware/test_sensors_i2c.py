@@ -111,7 +111,9 @@ class Scd4x(Case):
 
     def test_it_is_started_once_and_waits_for_a_new_value(self):
         again = self.NOT_READY + [("wait", 500)] + self.READY + self.READ
-        sensor, played = make("scd4x", self.START + self.NOT_READY + [("wait", 500)] + self.READY + self.READ + again, 0x62)
+        sensor, played = make(
+            "scd4x", self.START + self.NOT_READY + [("wait", 500)] + self.READY + self.READ + again, 0x62
+        )
         for _ in range(2):
             self.assertEqual([reading[1:] for reading in asyncio.run(sensor.read())], self.VALUES)
         self.assertEqual(played.left, [])

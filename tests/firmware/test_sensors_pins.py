@@ -166,7 +166,9 @@ class Exact(unittest.TestCase):
     def test_rounding(self):
         for numerator, denominator, expected in ((5, 2, 3), (-5, 2, -2), (4, 3, 1), (-4, 3, -1), (0, 7, 0)):
             self.assertEqual(rounded(numerator, denominator), expected)
-        self.assertEqual([on_line([[2800, 0], [1200, 1000]], at) for at in (2800, 1200, 2000, 3000)], [0, 1000, 500, -125])
+        self.assertEqual(
+            [on_line([[2800, 0], [1200, 1000]], at) for at in (2800, 1200, 2000, 3000)], [0, 1000, 500, -125]
+        )
 
 
 class Analogue(unittest.TestCase):

@@ -6,7 +6,7 @@ import unittest_mini as unittest
 from transcript import Board, Line, flipped
 
 from bus import Buses, SensorError, crc
-from bus.modbus import Master, frame
+from bus.modbus import Master
 from cbor import Fraction
 from clock import HOST, Clock
 from sensors import ERRORS, driver
@@ -207,8 +207,8 @@ class Generic(Case):
 
 
 class Soil(Case):
-    # The first four words are the example of a published manual (DFRobot SEN0604, "Communication protocol", which is the
-    # same map without N, P, K): 65.8 %, -10.1 Cel, 1000 uS/cm, pH 5.6.  N, P, K are put together.
+    # The first four words are the example of a published manual (DFRobot SEN0604, "Communication protocol", which is
+    # the same map without N, P, K): 65.8 %, -10.1 Cel, 1000 uS/cm, pH 5.6.  N, P, K are put together.
     BLOCK = asked("010300000007", "01030e0292ff9b03e80038002000250030")
     VALUES = [
         ("moisture", "%", Fraction(-1, 658)),
