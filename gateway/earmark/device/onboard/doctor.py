@@ -97,15 +97,14 @@ def sensor(place):
     alone = dict(_settings)
     alone["sensors"] = [_settings["sensors"][place]]
     try:
-        asked = settings.make_sensors(alone, machine.clock(_settings))[0]
+        asked = settings.make_sensors(alone, machine.clock(_settings), machine)[0]
         if not hasattr(asked, "read"):
             return ["none", "a recording"]
-        readings = asked.read()
-        if hasattr(readings, "send"):
-            readings = asyncio.run(readings)
+        readings = asyncio.run(asked.read())
     except (SensorError, settings.SettingsError, OSError, ValueError) as wrong:
         return ["ill", str(wrong)]
-    return ["well", ", ".join("%s %s" % (each[0], each[2]) for each in readings) or "no reading yet"]
+    said = ", ".join("%s %s" % (each[0], each[2]) for each in readings)
+    return ["ill" if "/error " in said else "well", said or "no reading yet"]
 
 
 def radio(seconds):
