@@ -104,8 +104,8 @@ class Log:
         self._heads: dict[int, bytes] = {}
         self._cleared: set[int] = set()
         self._pending = _Pending()
-        self.registry = load_registry(self._store, self._operator)
-        self._untried = {node.key for node in self.registry.nodes()}
+        self._registry = load_registry(self._store, self._operator)
+        self._untried = {node.key for node in self._registry.nodes()}
         self._stale = False
 
     @property
@@ -113,6 +113,12 @@ class Log:
         """The number of leaves."""
         self._settle()
         return self._tree.size
+
+    @property
+    def registry(self) -> Registry:
+        """Who may sign; it follows the log."""
+        self._settle()
+        return self._registry
 
     @property
     def newest(self) -> SealedBlock | None:
@@ -130,7 +136,7 @@ class Log:
         """Take memory anew from the store: what another process wrote while it had the right to."""
         self._stale = True
         self._settle()
-        check_newest(self._store, self._tree, self._newest, self.registry, self._gateway.key)
+        check_newest(self._store, self._tree, self._newest, self._registry, self._gateway.key)
 
     def admit(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Admit a batch by the rules of §4.2 in one transaction; what is not admitted is quarantined with its reason.
@@ -183,8 +189,8 @@ class Log:
             return None
         sealed_at_ms = max(self._clock_ms(), last.sealed_at_ms if last else 0)
         prev = last.hash if last else NO_BLOCK
-        origin, height = self.registry.origin, last.height + 1 if last else 0
-        summary = self._tree.root(), self.registry.head
+        origin, height = self._registry.origin, last.height + 1 if last else 0
+        summary = self._tree.root(), self._registry.head
         header = Header(origin_hash(origin), height, self.size, sealed_at_ms, prev, *summary, beacon)
         checkpoint = sign_checkpoint(self._gateway, origin, header)
         receipt = sign_receipt(self._gateway, origin, header.root)
@@ -261,12 +267,12 @@ class Log:
 
     def _sequence(self, claims: Claims, arrival: Arrival) -> tuple[int, bool]:
         """Give the statement a leaf, or find the one it has: rules 3 to 11 of §4.2."""
-        self.registry.check_known(claims)
+        self._registry.check_known(claims)
         chain = self._chains.get((claims.key, claims.sub))
         logged = self._store.find(chain.id, claims.seq) if chain and contains(chain.runs, claims.seq) else None
         if logged and logged[1] == arrival.raw:
             return logged[0], True
-        self.registry.check_signer(claims)
+        self._registry.check_signer(claims)
         if logged:
             who = f"seq {claims.seq} of {claims.sub}"
             raise Equivocation(f"{who} is other bytes at leaf {logged[0]}: two signers share one key")
@@ -277,7 +283,7 @@ class Log:
         ahead_ms = claims.issued_at_s * 1000 - self._clock_ms()
         if ahead_ms > self._max_ahead_ms:
             raise FutureTime(f"signed with a clock {ahead_ms // 1000} s ahead; admitted when it is due")
-        if self.registry.is_registry(claims):
+        if self._registry.is_registry(claims):
             self._enter_registry(chain, self._tree.size, decode(arrival.raw))
         else:
             self._cleared.add(chain.id)
@@ -312,7 +318,7 @@ class Log:
         newest = chain.runs[-1][1] if chain.runs else 0
         if statement.seq != newest + 1:
             raise MissingPredecessor(f"the operator's seq {statement.seq} came before seq {newest + 1}")
-        self.registry.apply(index, statement)
+        self._registry.apply(index, statement)
         self._cleared.clear()
         body = statement.body or {}
         if statement.kind in ("enrolment", "rotation"):
