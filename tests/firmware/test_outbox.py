@@ -147,7 +147,7 @@ class Rot(unittest.TestCase):
             box.free([(seq, seq)])
         [name] = segments(folder)
         rotten = tuple({name: content} for content in (b"", b"\0" + folder.files[name][1:], bytes(900)))
-        for files in rotten + ({},):  # noqa: RUF005 - MicroPython knows no other way
+        for files in rotten + ({},):
             left = scratch.MemoryFolder(files)
             again = Outbox(left, 4000, 1000, Lease(scratch.MemoryFolder(beside.files)))
             if files == {name: b""}:  # its lease says where it was to begin
