@@ -92,6 +92,15 @@ def firmware(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             del sys.modules[name]
 
 
+class Machine:
+    """A double of a board: gives a bus for any settings, and does nothing on it."""
+
+    def _bus(self, *settings: Any) -> Any:
+        return lambda: 0
+
+    i2c = uart = onewire = adc = pulses = _bus
+
+
 @pytest.mark.parametrize(("kit", "board"), BUILDS)
 def test_the_firmware_takes_the_settings_of_every_build(firmware: Any, kit: str, board: str) -> None:
     given = node_settings(built(kit, board))
@@ -101,11 +110,9 @@ def test_the_firmware_takes_the_settings_of_every_build(firmware: Any, kit: str,
         pytest.skip(f"this firmware has not {', '.join(sorted(missing | drivers))} yet")
     farm = {"site": "s", "name": "n", "gateway_key": did(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a"
             "0ee172f3daa62325af021a68f707511a")), "broker": {"host": "h"}}  # fmt: skip
-    checked = firmware.check(given | farm)
-    for entry in checked["sensors"]:
-        module = firmware.sensors.driver(entry["driver"])
-        rest = {name: value for name, value in entry.items() if name not in ("driver", "name")}
-        firmware.filled(rest, module.SETTINGS, "")
+    made = firmware.make_sensors(firmware.check(given | farm), None, Machine())
+    names = [use.name for use in built(kit, board).uses if built(kit, board).part(use).driver]
+    assert [sensor.name for sensor in made] == names
 
 
 def test_settings_follow_the_wiring() -> None:
@@ -139,6 +146,7 @@ WRONG = {
     "USB serial": ("shared-pin", ESP, [AIR], at(ESP, i2c0__scl="TX")),
     "input only": ("input-only-pin", ESP, [AIR], at(ESP, i2c0__sda="IO34")),
     "no converter": ("no-analog-input", ESP, [SOIL], at(ESP, soil__signal="IO23")),
+    "beyond the converter": ("adc-out-of-range", C3, [SOIL], {}),
     "ADC2": ("adc2-with-wifi", ESP, [SOIL], at(ESP, soil__signal="IO25")),
     "pull-up at IO12": ("strapping-pin", ESP, [PROBE, PULL], at(ESP, wire__data="IO12")),
     "I2C at IO2": ("strapping-pin", ESP, [AIR], at(ESP, i2c0__scl="IO2")),

@@ -122,7 +122,7 @@ def test_battery_life_is_charge_over_current() -> None:
     parts = [build.part(use) for use in build.uses if not build.part(use).terminal("bat")]
     active, asleep = sum(p.active_ma for p in parts), sum(p.sleep_ma for p in parts)
     charge = 3 * (draw.cpu_low_ma + active) + 6 * (draw.wifi_low_ma + asleep) + 591 * (draw.sleep_low_ma + asleep)
-    assert life.average_ma[0] == pytest.approx(charge / 600 + draw.rest_low_ma + 0.27)
+    assert life.average_ma[0] == pytest.approx(charge / 600 + draw.rest_low_ma + 0.17)
     fade = cells.capacity_mah * cells.fade_a_year / (365 * 24)
     assert life.days[1] == pytest.approx(cells.capacity_mah / (life.average_ma[0] + fade) / 24)
     assert life.days[0] < life.days[1]
@@ -133,7 +133,7 @@ def test_a_switching_regulator_passes_power_on() -> None:
     cells, always = battery.cells_of(build), battery.Duty("always-on", 600, 3, 6)
     draw, facts = build.board.draw, build.board.facts
     active = sum(build.part(use).active_ma for use in build.uses if not build.part(use).terminal("bat"))
-    expected = (draw.idle_low_ma + active) * 3.3 / (4.5 * facts.efficiency) + draw.rest_low_ma + 0.27
+    expected = (draw.idle_low_ma + active) * 3.3 / (4.5 * facts.efficiency) + draw.rest_low_ma + 0.17
     assert battery.estimate(build, cells, always).average_ma[0] == pytest.approx(expected)
 
 

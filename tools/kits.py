@@ -40,7 +40,9 @@ def draw(yaml: Path, folder: Path) -> Path:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     path = folder / f"{yaml.stem}.svg"
     # Which Graphviz drew it is nothing to a grower, and would differ from machine to machine.
-    path.write_text(re.sub(r"<!--.*?-->\s*", "", path.read_text(), flags=re.DOTALL))
+    drawn = re.sub(r"<!--.*?-->\s*", "", path.read_text(), flags=re.DOTALL)
+    # Cells are as wide as the text at 14 points in this machine's font: a little smaller, it fits in any.
+    path.write_text(drawn.replace('font-size="14.00"', 'font-size="12.50"'))
     return path
 
 

@@ -51,6 +51,7 @@ class Facts:
     platform: str = setting("", "the firmware's board module: esp32, rp2 or linux")
     image: str = setting("", "MicroPython's name of the image for it")
     io_max_v: float = setting(0.0, "highest voltage that a pin bears", "V")
+    adc_max_v: float = setting(0.0, "highest voltage that its converter tells from a higher one", "V")
     regulator: str = setting("", "how it makes 3.3 V: linear or switching")
     efficiency: float = setting(1.0, "of a switching regulator")
     rail_ma: float = setting(0.0, "what the 3.3 V rail gives in all, the board included", "mA")

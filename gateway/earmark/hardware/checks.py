@@ -15,6 +15,7 @@ CONFLICTS = {
     "shared-pin": "a pin that something else on the board uses, such as USB",
     "input-only-pin": "a line that the board must drive, on a pin that can only listen",
     "no-analog-input": "an analogue signal on a pin that cannot measure one",
+    "adc-out-of-range": "a part that gives a higher voltage than the converter measures",
     "adc2-with-wifi": "an analogue signal on the converter that Wi-Fi takes",
     "strapping-pin": "a part that pulls a pin away from the level that the chip needs to start",
     "wrong-function": "a line of a bus on a pin where the chip cannot put it",
@@ -92,7 +93,10 @@ def _lines(build: Build) -> Iterator[Conflict]:
                 "adc2-with-wifi", pin.label, f"{net} is on converter {pin.adc} of the chip, which Wi-Fi takes", _MOVE
             )
         for use, terminal in build.on_net(net):
-            volts = _level(build, use, terminal)
+            volts, most = _level(build, use, terminal), build.board.facts.adc_max_v
+            if "analog" in kinds and pin.adc and volts > most:
+                said = f"{use.name} gives up to {volts:g} V, {pin.label} measures up to {most:g} V"
+                yield Conflict("adc-out-of-range", pin.label, said, "divide it by resistors, or take another board")
             if terminal.drives and volts > build.board.facts.io_max_v:
                 yield Conflict(
                     "voltage-too-high",
