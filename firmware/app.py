@@ -179,7 +179,7 @@ class Node:
                 "network": not self._board.online(),
                 "broker": not self._link.up,
                 "gateway": self._outbox.count and quiet_s > 2 * self._settings["resend_s"],
-                "outbox": 2 * self._outbox.size > self._settings["outbox_bytes"],
+                "outbox": self._outbox.is_half_full,
                 "clock": not self._clock.now()[0],
                 "sensor": self._no_reading,
             }

@@ -47,7 +47,7 @@ class Cycle:
 
     def is_due(self):
         """Whether this wake is to send."""
-        is_full = 2 * self._outbox.size > self._settings["outbox_bytes"]
+        is_full = self._outbox.is_half_full
         return self._wakes % self._settings["send_every"] == 0 or (self._reached and is_full)
 
     def _state(self):

@@ -69,6 +69,11 @@ class Outbox:
         return sum(part.size for part in self._segments)
 
     @property
+    def is_half_full(self):
+        """Whether the oldest statements will have to go before as much again is signed."""
+        return 2 * self.size > self._max_bytes
+
+    @property
     def dropped(self):
         """[(first, last, FULL or DAMAGED), …] that no stored gap statement tells of."""
         return self._dropped.ranges

@@ -105,7 +105,7 @@ class Gateway:
         self.answers = answers
         self.log = []
         self.count = 0
-        self.size = 0
+        self.is_half_full = False
 
     async def measure(self):
         self.count += 1
@@ -130,11 +130,11 @@ class Gateway:
 
 
 class Sending(unittest.TestCase):
-    def wakes(self, number, answers=True, size=0, **changes):
-        chosen = {"interval_s": 60, "send_every": 3, "awake_s": 1, "outbox_bytes": 1000}
+    def wakes(self, number, answers=True, filling=False, **changes):
+        chosen = {"interval_s": 60, "send_every": 3, "awake_s": 1}
         chosen.update(changes)
         self.node, self.board, said = Gateway(answers), Board(wakes=number), []
-        self.node.size = size
+        self.node.is_half_full = filling
         self.cycle = Cycle(self.node, chosen, self.node, self.board, Clock(), Pulse(), said.append)
         with self.assertRaises(Away):
             asyncio.run(self.cycle.run())
@@ -153,8 +153,8 @@ class Sending(unittest.TestCase):
         self.assertTrue(58000 <= self.board.slept[0][0] <= 59000)
 
     def test_an_outbox_that_fills_is_sent_where_somebody_answers(self):
-        self.assertEqual(self.wakes(3, size=501).count("connect"), 3)
-        self.assertEqual(self.wakes(3, answers=False, size=501).count("connect"), 1)
+        self.assertEqual(self.wakes(3, filling=True).count("connect"), 3)
+        self.assertEqual(self.wakes(3, answers=False, filling=True).count("connect"), 1)
 
     def test_the_count_of_wakes_and_the_answer_go_over_the_sleep(self):
         self.wakes(2)

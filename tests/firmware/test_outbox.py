@@ -57,6 +57,7 @@ class PowerCuts(unittest.TestCase):
                 promises.step(ledger, box, 60)
                 ledger.check(self, box)
                 ledger.check_swept(self, box, folder)
+                self.assertEqual(box.is_half_full, box.size > 750)
             self.assertTrue(box.size <= 1500)
         self.assertTrue(self.cuts > 100 * STEPS, "%d cuts" % self.cuts)
 
