@@ -17,6 +17,7 @@ import pytest
 
 from commands import ROOT
 from earmark.cli.loglines import LOG_FORMATS
+from earmark.cli.parser import COMMANDS
 from earmark.process import Watchdog, notify
 from services import GatewayProcess, wait_for
 from watched import Watched
@@ -132,18 +133,35 @@ def test_an_abstract_socket_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
         assert made.recv(100) == b"READY=1"
 
 
-def test_the_unit_is_one_that_systemd_takes() -> None:
-    unit = (ROOT / "packaging" / "earmark.service").read_text()
+def settings_of(unit: str) -> set[str]:
+    lines = (ROOT / "packaging" / unit).read_text().splitlines()
+    return {line for line in lines if "=" in line and not line.startswith("#")}
+
+
+@pytest.mark.parametrize("kind", ["calendar", "witness"])
+def test_the_other_units_give_no_more_rights_than_the_gateway_s(kind: str) -> None:
+    own, other = settings_of("earmark.service"), settings_of(f"earmark-{kind}.service")
+    more = {line.partition("=")[0] for line in other - own}
+    assert more == {"Description", "User", "Group", "StateDirectory", "ExecStart"}
+    run = next(line for line in other if line.startswith("ExecStart=")).split()
+    folder = f"/var/lib/earmark-{kind}/folder"
+    assert run[1:] == [kind, "run", folder, "--log-format", "json"]
+    assert f"{kind} run" in COMMANDS
+
+
+@pytest.mark.parametrize("name", ["earmark", "earmark-calendar", "earmark-witness"])
+def test_the_unit_is_one_that_systemd_takes(name: str) -> None:
+    unit = (ROOT / "packaging" / f"{name}.service").read_text()
     assert "Type=notify\n" in unit
-    assert "WatchdogSec=" in unit
+    assert ("WatchdogSec=" in unit) == (name == "earmark")
     program = shutil.which("systemd-analyze")
     if program is None:
         pytest.skip("no systemd-analyze here")
     run = subprocess.run(
-        [program, "verify", "--man=no", ROOT / "packaging" / "earmark.service"],
+        [program, "verify", "--man=no", ROOT / "packaging" / f"{name}.service"],
         capture_output=True,
         text=True,
         timeout=60,
     )
-    ours = [line for line in run.stderr.splitlines() if "earmark.service" in line and "is not executable" not in line]
+    ours = [line for line in run.stderr.splitlines() if f"{name}.service" in line and "is not executable" not in line]
     assert ours == []

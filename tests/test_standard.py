@@ -8,6 +8,9 @@ from typing import Any
 
 import cbor2
 import pytest
+import scitt_cose
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cwt import COSE, COSEKey
 from pycose.keys import OKPKey
 from pycose.keys.curves import Ed25519
@@ -78,6 +81,37 @@ def test_pycose_verifies_statement_and_receipt(row: dict[str, Any]) -> None:
     assert found.payload is None
     assert found.verify_signature(bytes.fromhex(TRANSPARENT["root"])) is True
     assert found.verify_signature(bytes(32)) is False
+
+
+def pem(key: bytes) -> bytes:
+    return Ed25519PublicKey.from_public_bytes(key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize("row", **named(ROWS))
+def test_scitt_cose_verifies_statement_and_receipt(row: dict[str, Any]) -> None:
+    whole, said = octets(row, "bytes"), Said(octets(row, "statement"))
+    parsed = scitt_cose.parse_signed_statement(whole, public_key_pem=pem(said.key))
+    assert parsed["signature_verified"] is True
+    assert parsed["issuer"] == cose.did(said.key)
+    assert parsed["subject"] == said.sub
+    [receipt] = scitt_cose.extract_receipts(whole)
+    assert receipt == octets(row, "receipt")
+    found = scitt_cose.verify_receipt(receipt, leaf_entry_hex=said.entry.hex(), log_public_key_pem=pem(GATEWAY))
+    assert found.errors == []
+    assert found.ok
+    assert (found.root, found.tree_size, found.leaf_index) == (TRANSPARENT["root"], TRANSPARENT["size"], row["index"])
+    assert (found.issuer, found.subject) == (cose.did(GATEWAY), ORIGIN)
+    for entry, key in ((bytes(32), GATEWAY), (said.entry, VKEY.key)):
+        assert not scitt_cose.verify_receipt(receipt, leaf_entry_hex=entry.hex(), log_public_key_pem=pem(key)).ok
+
+
+def test_scitt_cose_refuses_a_statement_whose_bits_were_turned() -> None:
+    whole, key = octets(ROWS[1], "bytes"), pem(Said(octets(ROWS[1], "statement")).key)
+    receipt_at = whole.index(octets(ROWS[1], "receipt"))
+    receipt_end = receipt_at + len(octets(ROWS[1], "receipt"))
+    for place in [*range(10, receipt_at - 10, 7), *range(receipt_end, len(whole), 5)]:
+        bent = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        assert scitt_cose.parse_signed_statement(bent, public_key_pem=key)["signature_verified"] is not True
 
 
 @pytest.mark.parametrize("row", **named(ROWS))

@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import socket
+import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -144,6 +145,34 @@ def test_clients_that_say_nothing_or_say_it_slowly_are_let_go(monkeypatch: pytes
             assert connection.recv(100) == b""
             connection.close()
         wait_for(lambda: asked(port, b"GET /x HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200"), "there is room again")
+
+
+def test_the_silent_make_room_for_those_who_ask_and_those_who_asked_keep_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving, "SILENT_S", 0.05)
+    monkeypatch.setattr(serving, "PATIENCE_S", 60.0)
+    go_on = threading.Event()
+    begun = threading.Event()
+
+    def slow() -> Answer:
+        begun.set()
+        go_on.wait(20)
+        return Answer(200, "text/plain", b"at last")
+
+    with listening({"/x": lambda: Answer(200, "text/plain", b"here"), "/slow": slow}) as port:
+        waiting = socket.create_connection(("127.0.0.1", port), timeout=20)
+        waiting.sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        assert begun.wait(10)
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(4 * serving.CONNECTIONS)]
+        for _ in range(3):
+            wait_for(
+                lambda: asked(port, b"GET /x HTTP/1.0\r\n\r\n").endswith(b"here"), "there is room, well before the end"
+            )
+        go_on.set()
+        assert waiting.recv(4096).startswith(b"HTTP/1.0 200")
+        for connection in [waiting, *silent]:
+            connection.close()
 
 
 def is_refused(port: int) -> bool:

@@ -263,12 +263,24 @@ class Anchoring:
         except EarmarkError as error:
             _log.info("the final anchor of block %s on %s could not be seen: %s", row.height, row.target, error)
             return
-        if progress.state in ("unknown", "pending"):
+        if progress.state in ("unknown", "pending", "mined") and self._is_behind(row):
+            _log.info("%s is behind the block that has the anchor of block %s: looked at later", row.target, row.height)
+        elif progress.state in ("unknown", "pending"):
             self._put(self._seen(row, replace(progress, state="pending")))
         elif progress.state != FINAL or progress.evidence != row.evidence:  # another block took it, or a rival did
             if progress.state == "void":
                 self._tell("reorganised", row)
             self._put(self._seen(row, progress))
+
+    def _is_behind(self, row: AnchorRow) -> bool:
+        """Say whether the target is below the block with a row: then it says nothing that it does not find it."""
+        if not row.evidence or not self._target.place.has_head:
+            return False
+        try:
+            newest, _ = self._target.head()
+            return newest.number < proofs.read(row.kind, row.chain, row.evidence, row.block_hash).number
+        except (AnchorError, ProofError):
+            return False
 
     def _moved(self, row: AnchorRow, state: str, **changes: object) -> AnchorRow:
         fields = {"state": state, "state_at_ms": self._clock_ms(), "reason": "", "attempts": 0}

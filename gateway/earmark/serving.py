@@ -17,6 +17,8 @@ from earmark.process import notify
 
 CONNECTIONS = 8
 PATIENCE_S = 5.0
+SILENT_S = 0.5
+"""A connection without a whole request by then makes room for another one where there is none left."""
 
 _log = logging.getLogger(__name__)
 
@@ -110,15 +112,17 @@ class _Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.request_queue_size = 4 * served.connections
         self._open: dict[socket.socket, float] = {}
+        self._silent: dict[socket.socket, float] = {}
         self._next_s = 0.0
         super().__init__((host, port), _Request)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._pace()
-        if len(self._open) >= self.served.connections:
+        if len(self._open) >= self.served.connections and not self._make_room():
             self.shutdown_request(request)
             return
         self._open[request] = time.monotonic() + PATIENCE_S
+        self._silent[request] = time.monotonic() + SILENT_S
         super().process_request(request, client_address)
 
     def _pace(self) -> None:
@@ -127,21 +131,40 @@ class _Server(ThreadingHTTPServer):
             time.sleep(max(0.0, self._next_s - time.monotonic()))
             self._next_s = time.monotonic() + 1 / self.served.most_a_second
 
+    def _make_room(self) -> bool:
+        """End the oldest connection that has had time for a request and sent none whole, if there is one."""
+        request, until_s = next(iter(self._silent.items()), (None, 0.0))
+        if request is None or time.monotonic() < until_s:
+            return False
+        self._silent.pop(request, None)
+        self._open.pop(request, None)
+        _end(request)
+        return True
+
+    def heard(self, request: socket.socket) -> None:
+        """A connection has sent a whole request: it keeps its place until it is answered."""
+        self._silent.pop(request, None)
+
     def shutdown_request(self, request: Any) -> None:
         self._open.pop(request, None)
+        self._silent.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
         """End what takes too long; called after each request and twice a second."""
         for request, until_s in list(self._open.items()):
             if time.monotonic() > until_s:
-                with suppress(OSError):
-                    request.shutdown(socket.SHUT_RDWR)
+                _end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         is_lost = isinstance(sys.exc_info()[1], OSError)  # the client went away, or was too slow
         level = logging.DEBUG if is_lost else logging.ERROR
         _log.log(level, "a request from %s failed", client_address, exc_info=True)
+
+
+def _end(request: socket.socket) -> None:
+    with suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -150,6 +173,7 @@ class _Request(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
+        self.server.heard(self.connection)
         found = self.server.served.get.get(self._path())
         self._answer(self._made(found) if found else self._below())
 
@@ -180,6 +204,7 @@ class _Request(BaseHTTPRequestHandler):
         if not (said.isascii() and said.isdecimal() and len(said) < 10 and int(said) <= most):
             return text(400, f"a body of at most {most} bytes, its length said beforehand, is taken")
         body = self.rfile.read(int(said))
+        self.server.heard(self.connection)
         return self._made(partial(found, body)) if len(body) == int(said) else text(400, "the body ended too early")
 
     def _path(self) -> str:
