@@ -121,6 +121,9 @@ def test_settings_follow_the_wiring() -> None:
     assert pico["buses"]["i2c0"] == {"kind": "i2c", "hz": 100000, "scl": 5, "sda": 4}
     assert pico["buses"]["wire"] == {"kind": "onewire", "pin": 22}
     assert pico["status_led"] == "LED"
+    assert pico["send_every"] == 6
+    lamp = own(ESP, {"name": "lamp", "part": "lamp"})
+    assert (node_settings(lamp)["status_led"], checks.check(lamp)) == (23, [])
     assert {"driver": "battery", "name": "gauge", "pin": 26}.items() <= pico["sensors"][0].items()
     pi = node_settings(built("climate", "raspberry-pi"))
     assert pi["buses"]["i2c0"] == {"kind": "i2c", "hz": 100000, "number": 1}
@@ -204,6 +207,7 @@ REFUSED = {
     "after nothing": ({"use": [AIR | {"after": ["moon"]}]}, "moon"),
     "no such mode": ({"kit": {"mode": "sometimes"}}, "always-on, deep-sleep"),
     "no such joint": ({"kit": {"joint": "glue"}}, "glue"),
+    "no sending": ({"kit": {"send_every": 0}}, "at least 1"),
     "no interval": ({"kit": {"interval_s": 0}}, "at least 1"),
 }  # fmt: skip
 

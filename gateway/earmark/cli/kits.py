@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from earmark.cli.arguments import a_count
 from earmark.cli.files import write_whole
 from earmark.cli.parser import UsageError
 from earmark.cli.screen import Screen
@@ -30,6 +31,9 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     if command == "kit battery":
         parser.add_argument("--mode", choices=MODES, default="", help="instead of the kit's own")
         parser.add_argument("--interval", metavar="S", type=_positive, default=0.0, help="seconds between measurements")
+        parser.add_argument(
+            "--send-every", metavar="N", type=a_count, default=0, help="measurements from one sending to the next"
+        )
         parser.add_argument("--temperature", metavar="C", type=float, default=20.0, help="of the battery (default: 20)")
         parser.add_argument(
             "--solar", metavar="W", type=_positive, help="what a solar panel of so many watts would give"
@@ -140,7 +144,8 @@ def _bom(args: argparse.Namespace, build: Build, screen: Screen) -> int:
 
 def _battery(args: argparse.Namespace, build: Build, screen: Screen) -> int:
     cells = battery.cells_of(build)
-    life = battery.estimate(build, cells, battery.duty_of(build, args.mode, args.interval, args.temperature))
+    duty = battery.duty_of(build, args.mode, args.interval, args.temperature, args.send_every)
+    life = battery.estimate(build, cells, duty)
     low, high = life.days
     screen.say(f"{cells.title} last {low:.1f} to {high:.1f} days, reckoned, not measured.", style="bold")
     screen.say(f"On average {life.average_ma[0]:.2f} to {life.average_ma[1]:.2f} mA. Assumed:")

@@ -23,12 +23,13 @@ _PANEL = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """How the node works: seconds between measurements, awake, and on Wi-Fi; temperature of the battery in °C."""
+    """How the node works: seconds between measurements, awake for one, on Wi-Fi at every `send_every`-th; °C."""
 
     mode: str
     interval_s: float
-    awake_s: float
+    wake_s: float
     wifi_s: float
+    send_every: int = 1
     at_c: float = 20.0
 
 
@@ -55,16 +56,17 @@ class Solar:
         return self.gives_wh >= 2 * self.takes_wh
 
 
-def duty_of(build: Build, mode: str = "", interval_s: float = 0.0, at_c: float = 20.0) -> Duty:
-    """Return the kit's duty, with another mode, interval or temperature where given.
+def duty_of(build: Build, mode: str = "", interval_s: float = 0.0, at_c: float = 20.0, send_every: int = 0) -> Duty:
+    """Return the kit's duty, with another mode, interval, temperature or pace of sending where given.
 
     Raises `ConfigError` for a mode that is none, or a cycle that is longer than the interval.
     """
     plan = build.kit.plan
-    duty = Duty(mode or plan.mode, interval_s or float(plan.interval_s), plan.awake_s, plan.wifi_s, at_c)
+    pace = interval_s or float(plan.interval_s)
+    duty = Duty(mode or plan.mode, pace, plan.wake_s, plan.wifi_s, send_every or plan.send_every, at_c)
     if duty.mode not in MODES:
         raise ConfigError(f"{duty.mode!r} is no mode: it is one of {', '.join(MODES)}")
-    if duty.mode == DEEP_SLEEP and duty.interval_s <= duty.awake_s + duty.wifi_s:
+    if duty.mode == DEEP_SLEEP and duty.interval_s <= duty.wake_s + duty.wifi_s:
         raise ConfigError(f"an interval of {duty.interval_s:g} s leaves no time to sleep: make it longer")
     return duty
 
@@ -108,8 +110,9 @@ def _average_ma(build: Build, duty: Duty, volts: float, place: str) -> float:
     active = sum(part.active_ma for part in parts if not part.terminal("bat"))
     if duty.mode == ALWAYS_ON:
         return _at_battery(build.board, idle + active, volts) + float(rest)
-    off_s = duty.interval_s - duty.awake_s - duty.wifi_s
-    charge = (cpu + active) * duty.awake_s + (wifi + asleep) * duty.wifi_s + (sleep + asleep) * off_s
+    wifi_s = duty.wifi_s / duty.send_every
+    off_s = duty.interval_s - duty.wake_s - wifi_s
+    charge = (cpu + active) * duty.wake_s + (wifi + asleep) * wifi_s + (sleep + asleep) * off_s
     return _at_battery(build.board, charge / duty.interval_s, volts) + float(rest)
 
 
@@ -135,10 +138,11 @@ def _assumed(build: Build, cells: Part, duty: Duty, volts: float, share: float) 
     """Every number that went in, in words."""
     draw, facts = build.board.draw, build.board.facts
     rows = [("mode", f"{duty.mode}, a measurement every {duty.interval_s:g} s")]
+    every = f"at every {duty.send_every}th" if duty.send_every > 1 else "for each"
     if duty.mode == DEEP_SLEEP:
         rows += [
-            ("awake", f"{duty.awake_s:g} s, {draw.cpu_low_ma:g} to {draw.cpu_high_ma:g} mA"),
-            ("Wi-Fi", f"{duty.wifi_s:g} s, {draw.wifi_low_ma:g} to {draw.wifi_high_ma:g} mA"),
+            ("awake", f"{duty.wake_s:g} s for each, {draw.cpu_low_ma:g} to {draw.cpu_high_ma:g} mA"),
+            ("Wi-Fi", f"{duty.wifi_s:g} s {every}, {draw.wifi_low_ma:g} to {draw.wifi_high_ma:g} mA"),
             ("asleep", f"{draw.sleep_low_ma:g} to {draw.sleep_high_ma:g} mA"),
         ]
     else:

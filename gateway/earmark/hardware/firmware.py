@@ -1,9 +1,9 @@
-"""The part of node.json that follows from the wiring: mode, interval_s, buses, sensors, status_led."""
+"""The part of node.json that follows from the wiring: mode, buses, sensors, lamp."""
 
 from typing import Any
 
 from earmark.hardware.build import Build
-from earmark.hardware.kit import Use
+from earmark.hardware.kit import DEEP_SLEEP, Use
 
 _KINDS = {"scl": "i2c", "sda": "i2c", "tx": "uart", "rx": "uart", "direction": "uart", "data": "onewire"}
 _SETTING = {"data": "pin"}
@@ -12,14 +12,23 @@ _SETTING = {"data": "pin"}
 def node_settings(build: Build) -> dict[str, Any]:
     """Return what the kit says of node.json; the farm adds site, name, keys and broker (`earmark.access`)."""
     settings: dict[str, Any] = {"mode": build.kit.plan.mode, "interval_s": build.kit.plan.interval_s}
+    if build.kit.plan.mode == DEEP_SLEEP:
+        settings["send_every"] = build.kit.plan.send_every
     buses = _buses(build)
     if buses:
         settings["buses"] = buses
     settings["sensors"] = [_sensor(build, use) for use in build.uses if build.part(use).driver]
-    led = build.board.facts.status_led
-    if led:
-        settings["status_led"] = int(led) if led.isdecimal() else led
+    led = _lamp(build)
+    if led is not None:
+        settings["status_led"] = led
     return settings
+
+
+def _lamp(build: Build) -> int | str | None:
+    """The lamp that the kit has, else the board's own."""
+    wired = [build.pins[f"{use.name}.signal"].gpio for use in build.uses if build.part(use).kind == "lamp"]
+    own = build.board.facts.status_led
+    return wired[0] if wired else (int(own) if own.isdecimal() else own or None)
 
 
 def _buses(build: Build) -> dict[str, dict[str, Any]]:

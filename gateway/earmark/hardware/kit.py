@@ -43,8 +43,9 @@ class Plan:
     summary: str = setting("", "what it does for a grower")
     mode: str = setting(ALWAYS_ON, "always-on or deep-sleep")
     interval_s: int = setting(60, "time from one measurement to the next", "seconds")
-    awake_s: float = setting(3.0, "in mode deep-sleep: start, measuring, signing", "seconds")
-    wifi_s: float = setting(6.0, "in mode deep-sleep: joining Wi-Fi, sending, the answer", "seconds")
+    send_every: int = setting(1, "in mode deep-sleep: every how many measurements it connects and sends")
+    wake_s: float = setting(3.0, "reckoned, in mode deep-sleep: start, measuring, signing", "seconds")
+    wifi_s: float = setting(6.0, "reckoned, in mode deep-sleep: joining Wi-Fi, sending, the answer", "seconds")
     boards: tuple[str, ...] = setting((), "boards that it is tested with, the first is the one to take")
     wire: str = setting("", "part that single wires are")
     joint: str = setting("", "part that joins several wires")
@@ -93,6 +94,8 @@ def _check(kit: Kit, where: str) -> None:
         raise ConfigError(f"{where}: kit.mode is {kit.plan.mode!r}; it is one of {', '.join(MODES)}")
     if kit.plan.interval_s < 1:
         raise ConfigError(f"{where}: kit.interval_s is {kit.plan.interval_s}; it is at least 1")
+    if kit.plan.send_every < 1:
+        raise ConfigError(f"{where}: kit.send_every is {kit.plan.send_every}; it is at least 1")
     named: dict[str, set[str]] = {"board": set(kit.plan.boards)}
     for use in kit.uses:
         _check_use(kit, use, named, where)

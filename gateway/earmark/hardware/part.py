@@ -32,7 +32,7 @@ class Part:
 
     name: str = setting("", "set by where it stands")
     title: str = setting("", "what a shop calls it")
-    kind: str = setting("", "sensor, transceiver, resistor, supply, battery, converter, cable, joint or box")
+    kind: str = setting("", "sensor, transceiver, resistor, supply, battery, converter, cable, joint, lamp or box")
     maker: str = setting("", "who makes it; empty for what many make alike")
     number: str = setting("", "the maker's part number")
     price: str = setting("", "price class, a letter of prices.toml")
