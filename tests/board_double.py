@@ -73,7 +73,7 @@ class BoardDouble:
         self.unplug()
 
     def _live(self) -> None:
-        with contextlib.suppress(_PowerCut, OSError):
+        with contextlib.suppress(_PowerCut):
             while True:
                 status = self._run_program() if self.has_micropython else RESET + 1
                 while status != RESET:
@@ -175,7 +175,7 @@ class BoardDouble:
                 continue
             octets = os.read(process.stdout.fileno(), 4096)
             if not octets:
-                assert process.wait() == RESET, answer
+                process.wait()  # machine.reset(), or a crash, after which a board starts anew as well
                 return True
             ends += octets.count(b"\x04")
             answer += octets

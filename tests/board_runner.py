@@ -161,7 +161,10 @@ def install_fakes():
 def raw():
     names = {"__name__": "__main__"}
     while True:
-        line = REAL.stdin.buffer.readline()
+        try:
+            line = REAL.stdin.buffer.readline()
+        except KeyboardInterrupt:  # meant for a command that had just ended
+            continue
         if not line:
             return 0
         text = REAL.stdin.buffer.read(int(line))

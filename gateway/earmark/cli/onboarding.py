@@ -57,7 +57,9 @@ def rotate_board(farm: Farm, args: argparse.Namespace, screen: Screen) -> tuple[
     with open_board(choose(args.port)) as board:
         was_moving = enrolment.look(board).is_moving
         about, node = _about(board), operator.find_key(farm, args.name)
-        if not (was_moving and about.key == node.key) and about.coming != node.key:
+        if was_moving and about.key == node.key:
+            screen.say("A rotation that was cut off is finished; for another one give the command again.")
+        elif about.coming != node.key:
             node = _rotate(farm, board, about, node, args, screen)
         if about.key is not None and about.key != node.key:
             enrolment.put_away(board, about.key)
@@ -220,6 +222,7 @@ def _compare(board: Board, key: bytes, settings: dict[str, Any], is_sure: bool, 
 
 def _start(board: Board, screen: Screen) -> None:
     try:
+        enrolment.settle(board)
         board.restart()
     except DeviceError:
-        screen.say("All is written. The board did not restart by itself: switch it off and on.", style="yellow")
+        screen.say("All is done. The board did not restart by itself: switch it off and on.", style="yellow")

@@ -16,11 +16,12 @@ import serial
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 
-from earmark.device.ports import explain
+from earmark.device.ports import can_open, explain
 from earmark.errors import DeviceError
 
 ANSWER_S = 30.0
 _READ_S = 2.0
+_HELD_S = 4.0
 _INTERRUPTS = 3
 _FAILURES = (TransportError, serial.SerialException, OSError, struct.error, UnicodeDecodeError)
 
@@ -110,10 +111,7 @@ def open_board(device: str, *, interrupt: bool = True) -> Iterator[Board]:
     A program that Earmark put there keeps a watchdog, which is fed from here on, so that the board does not restart in
     the middle.  Without `interrupt` it only listens.
     """
-    try:
-        transport = SerialTransport(device, baudrate=115_200, timeout=_READ_S if interrupt else 1.0)
-    except (TransportError, OSError, ValueError) as error:
-        raise explain(device, error if isinstance(error, OSError) else None) from error
+    transport = _open(device, _READ_S if interrupt else 1.0)
     board = Board(device, transport)
     try:
         if interrupt:
@@ -122,6 +120,22 @@ def open_board(device: str, *, interrupt: bool = True) -> Iterator[Board]:
     finally:
         with contextlib.suppress(*_FAILURES):
             transport.close()
+        with contextlib.suppress(*_FAILURES):  # where the port is gone mpremote gives up before this
+            transport.serial.close()
+
+
+def _open(device: str, read_s: float) -> SerialTransport:
+    """Open the port; one that is held by another program is tried again, since systems look at each new one for a
+    moment.
+    """
+    deadline = time.monotonic() + _HELD_S
+    while True:
+        try:
+            return SerialTransport(device, baudrate=115_200, timeout=read_s)
+        except (TransportError, OSError, ValueError) as error:
+            if time.monotonic() > deadline or not can_open(device):
+                raise explain(device, error if isinstance(error, OSError) else None) from error
+            time.sleep(0.1)
 
 
 def _interrupt(board: Board, transport: SerialTransport) -> None:

@@ -30,7 +30,7 @@ _BLINK_S = 60.0
 class About:
     """What a board says of itself: `key` is its node's public key, `node` of its node.json what is no secret.
 
-    `coming` is a key that waits to take the other's place, `is_moving` says whether that was begun.
+    `coming` is a key that waits to take the other's place, `is_moving` says whether that was begun and not settled.
     """
 
     platform: str
@@ -110,9 +110,14 @@ def set_up(board: Board, settings: dict[str, Any], authority: Path | None, folde
 def put_away(board: Board, former: bytes) -> None:
     """Put the key, outbox and settings that the board had in a folder of their own, and those in `next` in their place.
 
-    Where that was begun before it goes on from there, whatever `former` is.
+    Where that was begun before it goes on from there, whatever `former` is; `settle` ends it.
     """
     board.call("keys", "put_away", HOME, f"former-{cose.kid(former).hex()}")
+
+
+def settle(board: Board) -> None:
+    """Forget that keys were changed, once everything that belongs to the change is done."""
+    board.call("keys", "settle", HOME)
 
 
 def _key(digits: str) -> bytes:

@@ -66,12 +66,17 @@ def choose(given: str) -> str:
     )
 
 
+def can_open(device: str) -> bool:
+    """Say whether there is such a port and this user may open it."""
+    return os.access(device, os.R_OK | os.W_OK)
+
+
 def explain(device: str, error: OSError | None) -> DeviceError:
     """Return the error of a port that does not open, with its cure."""
     if not os.path.exists(device):
         there = ", ".join(map(str, ports())) or "none"
         return NoPort(f"there is no port {device}; ports with a board: {there}")
-    if not os.access(device, os.R_OK | os.W_OK):
+    if not can_open(device):
         return DeviceError(
             f"{device} is not open to you: `sudo usermod -aG {_group(device)} $USER`, then log out and in again"
         )

@@ -81,8 +81,14 @@ def put_away(folder, former):
     for name in ("identity", "node.json"):
         if name in os.listdir(coming):
             os.rename(coming + "/" + name, folder + "/" + name)
-    os.remove(coming + "/former")
-    os.rmdir(coming)
+
+
+def settle(folder):
+    """Forget that keys were changed: until then a call that was cut off can tell that they were."""
+    coming = folder + "/next"
+    if _is_there(coming + "/former"):
+        os.remove(coming + "/former")
+        os.rmdir(coming)
 
 
 def _move(folder, kept):
