@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 import tty
+from collections.abc import Iterator
 from pathlib import Path
 
 RUNNER = Path(__file__).resolve().parent / "board_runner.py"
@@ -83,7 +84,9 @@ class BoardDouble:
 
     def _start(self, mode: str) -> subprocess.Popen[bytes]:
         command = [*self._interpreter, str(RUNNER), str(self._flash), str(self._kib * 1024 // BLOCK), mode]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+        )
 
     def _run_program(self) -> int:
         """Run /main.py to its end; Ctrl-C interrupts it."""
@@ -97,7 +100,7 @@ class BoardDouble:
                     self._say(octets.replace(b"\n", b"\r\n"))
                 else:  # what comes after an interrupt waits for the REPL
                     heard = self._heard + self._receive()
-                    before, interrupt, self._heard = heard.rpartition(b"\x03")
+                    _, interrupt, self._heard = heard.rpartition(b"\x03")
                     if interrupt:
                         process.send_signal(signal.SIGINT)
 
@@ -188,7 +191,7 @@ class BoardDouble:
             raise _PowerCut
 
     @contextlib.contextmanager
-    def _process(self, mode: str):
+    def _process(self, mode: str) -> Iterator[subprocess.Popen[bytes]]:
         process = self._start(mode)
         try:
             yield process

@@ -20,7 +20,7 @@ class Flash:
     """A block device in a file."""
 
     def __init__(self, path, blocks):
-        self.file = open(path, "r+b")
+        self.file = open(path, "r+b")  # noqa: SIM115 - for as long as the board lives
         self.blocks = blocks
 
     def readblocks(self, number, into, offset=0):
@@ -54,7 +54,7 @@ class Over:
 
 
 class Wdt:
-    def __init__(self, id=0, timeout=5000):
+    def __init__(self, number=0, timeout=5000):
         pass
 
     def feed(self):
@@ -64,7 +64,7 @@ class Wdt:
 class Timer:
     PERIODIC = 1
 
-    def __init__(self, id=-1):
+    def __init__(self, number=-1):
         pass
 
     def init(self, **settings):
@@ -73,21 +73,32 @@ class Timer:
 
 class Pin:
     OUT, IN, PULL_UP = 1, 0, 2
-    levels = []
 
     def __init__(self, name, *settings, **more):
         self.name = name
 
     def value(self, level=None):
-        if level is not None:
-            Pin.levels.append(level)
         return 1
 
     on = off = __call__ = value
 
 
+class Rtc:
+    """A clock that nobody reads, and memory that a deep sleep leaves."""
+
+    kept = b""
+
+    def datetime(self, when=None):
+        return when
+
+    def memory(self, octets=None):
+        if octets is not None:
+            Rtc.kept = bytes(octets)
+        return Rtc.kept
+
+
 class Bus:
-    """An I2C bus with whatever the double's flash file names."""
+    """An I2C bus on which nothing answers."""
 
     def __init__(self, *pins, **settings):
         pass
@@ -143,8 +154,8 @@ def install_fakes():
     uname = ("double", "double", "1.25.0", "", "Double of an ESP32 in MicroPython's unix port")
     modules = sys.modules
     machine = Over(
-        unix_machine, WDT=Wdt, Timer=Timer, Pin=Pin, I2C=Bus, SoftI2C=Bus, reset=reset, PWRON_RESET=1, HARD_RESET=2,
-        WDT_RESET=3, DEEPSLEEP_RESET=4, SOFT_RESET=5, reset_cause=lambda: 1, unique_id=lambda: b"double",
+        unix_machine, WDT=Wdt, Timer=Timer, Pin=Pin, RTC=Rtc, I2C=Bus, SoftI2C=Bus, reset=reset, PWRON_RESET=1,
+        HARD_RESET=2, WDT_RESET=3, DEEPSLEEP_RESET=4, SOFT_RESET=5, reset_cause=lambda: 1, unique_id=lambda: b"double",
     )  # fmt: skip
 
     class Uname(tuple):
@@ -152,7 +163,7 @@ def install_fakes():
 
     modules["machine"] = machine
     modules["network"] = Over(vfs, WLAN=Station, STA_IF=0, AP_IF=1)
-    modules["ntptime"] = Over(vfs, settime=lambda: None, time=lambda: time.time(), host="", timeout=1)
+    modules["ntptime"] = Over(vfs, settime=lambda: None, time=time.time, host="", timeout=1)
     modules["ssl"] = tls
     modules["os"] = Over(os, uname=lambda: Uname(uname))
     modules["sys"] = Over(sys, platform="esp32")
@@ -170,10 +181,10 @@ def raw():
         text = REAL.stdin.buffer.read(int(line))
         error = b""
         try:
-            exec(compile(text.decode(), "<stdin>", "exec"), names)
+            exec(compile(text.decode(), "<stdin>", "exec"), names)  # noqa: S102
         except Reset:
             return 77
-        except BaseException as failure:
+        except BaseException as failure:  # noqa: BLE001 - a board prints them all
             import io
 
             told = io.StringIO()
@@ -190,12 +201,12 @@ def boot():
     except OSError:
         return 0
     try:
-        exec(compile(text, "/main.py", "exec"), {"__name__": "__main__"})
+        exec(compile(text, "/main.py", "exec"), {"__name__": "__main__"})  # noqa: S102
     except Reset:
         return 77
     except SystemExit:
         return 0
-    except BaseException as failure:
+    except BaseException as failure:  # noqa: BLE001 - a board prints them all
         REAL.print_exception(failure)
     return 0
 

@@ -4,29 +4,46 @@ What is a double: the REPL's own bytes, the port (a pty) and what the unix port 
 there.
 """
 
-import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import interpreters
 from board_double import BoardDouble
 from commands import Earmark, Said
 from earmark import cose
 from earmark.config import Farm
-from services import free_port, gateway, make_farm
+from earmark.device import board as board_module
+from earmark.device import enrolment, install, ports
+from earmark.device.board import open_board
+from earmark.device.fingerprint import fingerprint
+from earmark.operator import find_key
+from services import free_port, gateway, make_farm, takes_connections, wait_for
 
 pytest_plugins = ["command_fixtures"]
 
 Enrol = Callable[..., Said]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture(scope="module")
+def micropython() -> list[str]:
+    """The interpreter in the word size of boards."""
+    try:
+        return interpreters.command("micropython-32")
+    except interpreters.MissingInterpreter as missing:
+        if interpreters.required():
+            pytest.fail(str(missing))
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
-def board(interpreter: list[str], tmp_path: Path) -> Iterator[BoardDouble]:
-    """A blank board, plugged in; only where there is MicroPython."""
-    if "micropython" not in interpreter[0]:
-        pytest.skip("a board runs MicroPython")
-    double = BoardDouble(interpreter, tmp_path / "flash")
+def board(micropython: list[str], tmp_path: Path) -> Iterator[BoardDouble]:
+    """A board with MicroPython and nothing else, plugged in."""
+    double = BoardDouble(micropython, tmp_path / "flash")
     double.plug()
     yield double
     double.unplug()
@@ -46,19 +63,177 @@ def enrol(earmark: Earmark, farm: Farm, tmp_path: Path) -> Enrol:
 
     def call(port: str, name: str, *more: str) -> Said:
         wifi = ["--wifi", "farm", "--wifi-password-file", password, "--host", "127.0.0.1", "--yes"]
-        return earmark("node", "enroll", name, "--farm", farm.folder, "--port", port, *wifi, *more)
+        return earmark("node", "enroll", name, "--farm", farm.folder, "--port", port, "--wait", "60", *wifi, *more)
 
     return call
 
 
-def test_two_commands_lead_from_a_board_with_micropython_to_its_first_reading_in_the_log(
+def test_the_time_that_it_takes_at_the_speed_of_a_serial_line(
+    earmark: Earmark, farm: Farm, enrol: Enrol, micropython: list[str], tmp_path: Path
+) -> None:
+    """Two commands, under five minutes: with 115,200 bit/s in both directions, as boards have, and a gateway."""
+    began = time.monotonic()
+    with gateway(farm), BoardDouble(micropython, tmp_path / "slow", baud_rate=115_200) as board:
+        assert earmark("node", "flash", "--port", board.port).status == 0
+        said = enrol(board.port, "field-1", "--json")
+        assert said.json()["first_reading"] is not None, said.err
+    seconds = time.monotonic() - began
+    print(f"from a board with MicroPython to its first reading: {seconds:.1f} s")
+    assert seconds < 60
+
+
+def test_a_key_stays_on_its_board_and_no_secret_is_shown(
     earmark: Earmark, board: BoardDouble, farm: Farm, enrol: Enrol
 ) -> None:
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    said = enrol(board.port, "field-1")
+    assert said.status == 0, said.err
+    with open_board(board.port) as opened:
+        about = enrolment.look(opened)
+        settings = enrolment.settings_on(opened)
+        seed = opened.call("files", "text", "/earmark/authority.pem")
+    assert seed == (farm.folder / "authority.pem").read_text()
+    shown = said.out + said.err
+    assert about.key is not None
+    assert fingerprint(about.key) in shown
+    assert "correct horse" not in shown
+    assert settings["broker"]["password"] not in shown
+    assert settings["site"] == "home"
+    assert cose.did(about.key) in shown
+
+
+def test_the_firmware_is_written_once_and_repaired(earmark: Earmark, board: BoardDouble) -> None:
+    first = earmark("node", "flash", "--port", board.port, "--json").json()
+    assert first["bytes"] > 10_000
+    assert earmark("node", "flash", "--port", board.port, "--json").json()["bytes"] == 0
+    with open_board(board.port) as opened:
+        install.write(opened, "/a/app.mpy", b"damaged")
+        install.write(opened, "/a/stray.mpy", b"of an older firmware")
+    again = earmark("node", "flash", "--port", board.port, "--json").json()
+    assert 0 < again["bytes"] < first["bytes"]
+    with open_board(board.port) as opened:
+        assert "/a/stray.mpy" not in dict(opened.call("files", "below", "/a"))
+
+
+def test_a_board_that_runs_another_program_is_interrupted(earmark: Earmark, board: BoardDouble) -> None:
+    with open_board(board.port) as opened:
+        install.write(opened, "/main.py", b"import time\nwhile True:\n    time.sleep(1)\n    print('busy')\n")
+        opened.restart()
+    said = earmark("node", "monitor", "--port", board.port, "--seconds", "4", "--json")
+    assert "busy" in [line["text"] for line in said.json()["lines"]]
+    said = earmark("node", "flash", "--port", board.port)
+    assert said.status == 0, said.err
+
+
+def test_a_board_of_another_farm_is_refused_and_can_be_taken_over(
+    earmark: Earmark, board: BoardDouble, farm: Farm, enrol: Enrol, tmp_path: Path
+) -> None:
+    other = make_farm(tmp_path / "other", free_port())
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    assert enrol(board.port, "shed", "--farm", str(other.folder)).status == 0
+    refused = enrol(board.port, "field-1")
+    assert refused.status == 3
+    assert "is the node shed of the site home, another farm's" in refused.err
+    assert "--new-key" in refused.err
+    taken = enrol(board.port, "field-1", "--new-key", "--json")
+    assert taken.status == 0, taken.err
+    assert cose.key_of(taken.json()["did"]) != find_key(other, "shed").key
+
+
+def test_a_revoked_key_is_not_enrolled_again(earmark: Earmark, board: BoardDouble, farm: Farm, enrol: Enrol) -> None:
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    assert enrol(board.port, "field-1").status == 0
+    again = enrol(board.port, "field-1")
+    assert again.status == 0, again.err
+    other = enrol(board.port, "field-2")
+    assert (other.status, "is field-1 already" in other.err) == (3, True)
+    assert earmark("node", "revoke", "field-1", "--reason", "lost", "--farm", farm.folder).status == 0
+    ended = enrol(board.port, "field-1")
+    assert (ended.status, "has a key that ended at leaf" in ended.err) == (3, True)
+
+
+def test_a_flash_without_room_is_said_before_anything_is_written(
+    earmark: Earmark, micropython: list[str], tmp_path: Path
+) -> None:
+    with BoardDouble(micropython, tmp_path / "small", kib=96) as board:
+        said = earmark("node", "flash", "--port", board.port)
+        assert said.status == 3
+        assert "KiB free" in said.err
+        with open_board(board.port) as opened:
+            assert opened.call("files", "below", "/") == []
+
+
+def test_what_does_not_answer_is_no_micropython(earmark: Earmark, board: BoardDouble, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(board_module, "ENTER_S", 0.3)
+    board.has_micropython = False
+    board.unplug()
+    said = earmark("node", "flash", "--port", board.plug())
+    assert said.status == 3
+    assert "no MicroPython answers" in said.err
+    assert "--micropython" in said.err
+
+
+def test_without_earmark_a_board_is_not_enrolled(earmark: Earmark, board: BoardDouble, enrol: Enrol) -> None:
+    said = enrol(board.port, "field-1")
+    assert (said.status, "`earmark node flash` puts it there" in said.err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "what"),
+    [(0, "a cable that carries data"), (2, "2 boards are connected: /dev/ttyA1 (ESP32-S3 or -C3")],
+)
+def test_a_board_is_found_where_there_is_one(earmark: Earmark, monkeypatch: Patch, count: int, what: str) -> None:
+    rows = [
+        SimpleNamespace(device=f"/dev/ttyA{n}", vid=0x303A, pid=0x1001, product="x", serial_number="1") for n in (1, 2)
+    ]
+    serial = SimpleNamespace(device="/dev/ttyS0", vid=None, pid=None, product=None, serial_number=None)
+    monkeypatch.setattr(ports.list_ports, "comports", lambda: [serial, *rows[:count]])
+    said = earmark("node", "doctor")
+    assert (said.status, what in said.err) == (3, True), said.err
+    monkeypatch.setattr(ports.list_ports, "comports", lambda: [serial, rows[0]])
+    assert ports.choose("auto") == "/dev/ttyA1"
+    assert earmark("node", "list", "--boards", "--json").json()["boards"][0]["device"] == "/dev/ttyA1"
+
+
+def test_a_port_that_is_not_open_to_this_user_names_the_group(earmark: Earmark, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(ports.os, "access", lambda path, mode: False)
+    said = earmark("node", "monitor", "--port", "/dev/null")
+    assert (said.status, "usermod -aG" in said.err) == (3, True)
+    monkeypatch.undo()
+    nowhere = earmark("node", "monitor", "--port", "/dev/ttyNOWHERE")
+    assert (nowhere.status, "there is no port /dev/ttyNOWHERE" in nowhere.err) == (3, True)
+
+
+def test_the_doctor_says_what_is_ill_and_what_helps(
+    earmark: Earmark, board: BoardDouble, farm: Farm, enrol: Enrol
+) -> None:
+    bare = earmark("node", "doctor", "--port", board.port, "--json")
+    assert bare.status == 1
+    assert [(check["what"], check["state"]) for check in bare.json()["checks"]] == [
+        ("board", "well"),
+        ("firmware", "ill"),
+    ]
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    unset = earmark("node", "doctor", "--port", board.port, "--json").json()["checks"][-1]
+    assert (unset["what"], unset["state"]) == ("settings", "ill")
+    assert enrol(board.port, "field-1").status == 0
+    away = checks(earmark("node", "doctor", "--port", board.port, "--json"))
+    assert (away["broker"]["state"], away["clock"]["state"]) == ("ill", "well")
+    assert "gateway" in away["broker"]["cure"]
     with gateway(farm):
-        flashed = earmark("node", "flash", "--port", board.port, "--json")
-        assert flashed.status == 0, flashed.err
-        said = enrol(board.port, "field-1", "--json")
-        assert said.status == 0, said.err
-    first = said.json()
-    assert first["first_reading"] is not None
-    print(flashed.json()["seconds"], first["seconds"])
+        wait_for(lambda: takes_connections(farm.config.broker.port), "the broker takes connections")
+        well = earmark("node", "doctor", "--port", board.port, "--json")
+    assert well.status == 0, well.out
+    assert {check["what"] for check in well.json()["checks"]} >= {"key", "outbox", "sensor waiting (waiting)", "radio"}
+    with open_board(board.port) as opened:
+        settings = enrolment.settings_on(opened)
+        settings["wifi"]["ssid"] = "neighbours"
+        enrolment.set_up(opened, settings, None)
+    ill = checks(earmark("node", "doctor", "--port", board.port, "--json"))
+    assert "neighbours is not among the 1 that it hears" in ill["radio"]["seen"]
+    assert "correct horse" not in str(ill)
+
+
+def checks(said: Said) -> dict[str, dict[str, str]]:
+    assert said.status == 1, said.out + said.err
+    return {check["what"]: check for check in said.json()["checks"]}

@@ -5,9 +5,8 @@ first as well.
 """
 
 import itertools
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,7 +67,9 @@ def cut_everywhere(micropython: list[str], before: Path | None, folder: Path, co
             first = command(board.port)
         if first.status == 0:
             return step
-        assert (first.status, "the same command again" in first.err or "no MicroPython" in first.err) == (3, True), first.err
+        assert (first.status, "the same command again" in first.err or "no MicroPython" in first.err) == (3, True), (
+            first.err
+        )
         board.unplug_at = None
         with board:
             again = command(board.port)
@@ -84,13 +85,11 @@ def test_flashing(micropython: list[str], earmark: Earmark, tmp_path: Path, monk
     def check(board: BoardDouble) -> None:
         with open_board(board.port) as opened:
             below = opened.call("files", "below", "/")
-            assert {path: size for path, size in below} == {path: len(content) for path, content in FILES.items()}
+            assert dict(below) == {path: len(content) for path, content in FILES.items()}
             for path, content in FILES.items():
                 assert install.digest_on(opened, path) == install._digest(content)
 
-    steps = cut_everywhere(
-        micropython, None, tmp_path, lambda port: earmark("node", "flash", "--port", port), check
-    )
+    steps = cut_everywhere(micropython, None, tmp_path, lambda port: earmark("node", "flash", "--port", port), check)
     assert steps > 20
 
 
@@ -136,9 +135,7 @@ def test_enrolling(
     current = [""]
 
     def command(port: str) -> Said:
-        return earmark(
-            "node", "enroll", current[0], "--farm", farm.folder, "--port", port, "--wait", "0", *set_up
-        )
+        return earmark("node", "enroll", current[0], "--farm", farm.folder, "--port", port, "--wait", "0", *set_up)
 
     def check(board: BoardDouble) -> None:
         check_node(farm, board, current[0])

@@ -20,6 +20,7 @@ from earmark.device.ports import can_open, explain
 from earmark.errors import DeviceError
 
 ANSWER_S = 30.0
+ENTER_S = 5.0
 _READ_S = 2.0
 _HELD_S = 4.0
 _INTERRUPTS = 3
@@ -143,7 +144,7 @@ def _interrupt(board: Board, transport: SerialTransport) -> None:
     for _ in range(_INTERRUPTS):
         with contextlib.suppress(*_FAILURES), contextlib.redirect_stdout(io.StringIO()):
             transport.serial.write(b"\r\x03\x03")
-            transport.enter_raw_repl(soft_reset=True, timeout_overall=5)
+            transport.enter_raw_repl(soft_reset=True, timeout_overall=ENTER_S)
             board.call("watchdog", "feed")
             return
     raise NoMicroPython(
