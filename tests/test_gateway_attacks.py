@@ -344,3 +344,16 @@ def test_how_much_waits_at_a_node_is_shown_as_it_says(farm: Farm) -> None:
     assert shown(node.read()) is None
     assert [shown(raw) for raw in raws] == [7, 7, 7, 9]
     assert shown(raws[0]) == 9, "what came before says nothing new"
+
+
+def test_readings_that_failed_at_a_node_are_counted(farm: Farm) -> None:
+    node = enrolled(farm)
+    gateway, _ = still(farm)
+    first = {-2: "n1/", -3: NOW_S, 0: "air/error", 3: "crc"}
+    some = [node.say([first, {0: "a", 2: 1}, {0: "b/error", 3: "no-answer"}], boot_count=1, method=0), node.read()]
+
+    def shown() -> float | None:
+        gateway._turn([message(raw, 1) for raw in some])
+        return gateway._metrics.registry.get_sample_value("earmark_node_failed_readings_total", {"node": "n1"})
+
+    assert [shown(), shown()] == [2, 2], "what came before failed once"

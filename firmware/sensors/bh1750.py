@@ -1,4 +1,4 @@
-"""Rohm BH1750FVI: illuminance (data sheet 2011.11, revision D).  It has no check sum."""
+"""Rohm BH1750FVI: illuminance (technical note 2009.04, revision B).  It has no check sum."""
 
 import bus
 from bus.i2c import Device

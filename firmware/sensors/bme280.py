@@ -1,4 +1,4 @@
-"""Bosch BME280: temperature, humidity, pressure (data sheet BST-BME280-DS002, revision 1.6).  It has no check sum.
+"""Bosch BME280: temperature, humidity, pressure (data sheet BST-BME280-DS002).  It has no check sum.
 
 Compensation is the data sheet's own in integers (§4.2.3, appendix 8.2); Python's do not overflow on any board.
 """

@@ -1,4 +1,4 @@
-"""Winsen MH-Z19, MH-Z19B, MH-Z19C: CO2 over a serial line of 9600 baud (user's manual MH-Z19B, version 1.0)."""
+"""Winsen MH-Z19, MH-Z19B, MH-Z19C: CO2 over a serial line of 9600 baud (user's manual MH-Z19B)."""
 
 from bus import SensorError
 from sensors import REQUIRED, Sensor, whole, within
@@ -23,7 +23,7 @@ class Mhz19(Sensor):
     async def read(self):
         """CO2 in ppm, 1 to 10000."""
         if not self._set:
-            # Some versions answer, others do not; an answer still there is thrown away before the next question.
+            # The manual has no answer to it; some versions send one.
             value = 0xA0 if self._self_calibration else 0
             await self._port.exchange(command(_SELF_CALIBRATION, value), lambda so_far: _SIZE, _TIMEOUT_MS)
         value = concentration(await self._port.exchange(command(_READ, 0), lambda so_far: _SIZE, _TIMEOUT_MS))

@@ -1,4 +1,4 @@
-"""Sensirion SCD40, SCD41: CO2, with the temperature and humidity inside its case (data sheet SCD4x, version 1.x)."""
+"""Sensirion SCD40, SCD41: CO2, with the temperature and humidity inside its case (data sheet SCD4x, version 1.3)."""
 
 import bus
 from bus.i2c import Device

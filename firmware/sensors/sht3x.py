@@ -1,4 +1,4 @@
-"""Sensirion SHT30, SHT31, SHT35: temperature and humidity (data sheet SHT3x-DIS, version 7)."""
+"""Sensirion SHT30, SHT31, SHT35: temperature and humidity (data sheet SHT3x-DIS, version 5)."""
 
 from bus.i2c import Device
 from cbor import Fraction

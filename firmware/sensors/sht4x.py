@@ -1,4 +1,4 @@
-"""Sensirion SHT40, SHT41, SHT45: temperature and humidity (data sheet SHT4x, version 6)."""
+"""Sensirion SHT40, SHT41, SHT45: temperature and humidity (data sheet SHT4x)."""
 
 import bus
 from bus.i2c import Device
@@ -8,8 +8,8 @@ from sensors.exact import rounded
 from sensors.sht3x import celsius
 
 SETTINGS = {"bus": REQUIRED, "address": 0x44, "prefix": ""}
-_MEASURE = b"\xfd"  # high precision (§4.5)
-_WAIT_MS = 9  # table 4: 8.3 ms at most
+_MEASURE = b"\xfd"  # high precision
+_WAIT_MS = 9  # 8.3 ms at most
 
 
 class Sht4x(Sensor):
@@ -21,7 +21,7 @@ class Sht4x(Sensor):
         self._device = device
 
     async def read(self):
-        """Temperature in 0.01 Cel, -40 to 125; relative humidity in 0.01 %RH, cropped to 0 to 100 as §4.6 has it."""
+        """Temperature in 0.01 Cel, -40 to 125; humidity in 0.01 %RH, cropped to 0 to 100 as the data sheet says."""
         self._device.write(_MEASURE)
         await bus.pause_ms(_WAIT_MS)
         temperature, word = await self._device.words(None, 0, 2)

@@ -42,6 +42,8 @@ ASK_S = 10.0
 CERTIFICATE_S = 60.0
 OUTBOX = b"\x00\x66outbox"
 """The name of a node's reading of its own outbox, as a SenML record has it (docs/firmware.md)."""
+FAILED = b"/error\x03"
+"""How the name of a reading that failed ends in a SenML record, and the label of its text (docs/firmware.md)."""
 
 GARBAGE = 50_000  # objects made before the collector looks at those of the batches under way
 
@@ -273,6 +275,8 @@ class Gateway:
             if outcome.error is None:
                 if OUTBOX in outcome.arrival.raw:
                     self._note_outbox(outcome)
+                if FAILED in outcome.arrival.raw:
+                    self._note_failed(outcome)
             else:
                 count, _ = self._quarantined.get(type(outcome.error).__name__, (0, outcome))
                 self._quarantined[type(outcome.error).__name__] = count + 1, outcome
@@ -286,6 +290,12 @@ class Gateway:
         for reading in decode(outcome.arrival.raw).readings:
             if reading.name == f"{claims.sub}/outbox" and type(reading.value) is int:
                 self._metrics.outbox(claims.sub, reading.value)
+
+    def _note_failed(self, outcome: Outcome) -> None:
+        """Count the readings that failed at a node, by their bytes: to decode everything costs too much."""
+        claims = outcome.arrival.claims
+        if claims is not None and not outcome.repeat:
+            self._metrics.failed(claims.sub, outcome.arrival.raw.count(FAILED))
 
     def _say(self) -> None:
         """Say what went into the quarantine since the last time, a line for each reason."""

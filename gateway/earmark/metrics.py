@@ -74,6 +74,8 @@ class Metrics:
         self._nodes = gauge("earmark_nodes", "Nodes whose statements are in the log")
         said = "Statements that wait at a node, as its newest reading of its outbox says"
         self._outboxes = gauge("earmark_node_outbox", said, "node")
+        said = "Readings that failed at a node, as its statements say"
+        self._failed = counter("earmark_node_failed_readings", said, "node")
         said = "1 while the node is connected to the broker, 0 when it is not, or sleeps"
         self._connected = gauge("earmark_node_connected", said, "node")
         said = "1 while the node sleeps, as it said, and wakes by itself"
@@ -170,6 +172,10 @@ class Metrics:
     def outbox(self, node: str, waiting: int) -> None:
         """A node said how many of its statements wait."""
         self._outboxes.labels(node).set(waiting)
+
+    def failed(self, node: str, count: int) -> None:
+        """A node signed that so many of its readings failed."""
+        self._failed.labels(node).inc(count)
 
     def presence(self, node: str, word: str) -> None:
         """The retained word on a node's topic `status` (docs/protocol.md §10); nobody signed it."""

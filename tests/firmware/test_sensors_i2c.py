@@ -55,10 +55,11 @@ class Case(unittest.TestCase):
 
 class Sensirion(Case):
     def test_crc(self):
-        # SHT3x-DIS, version 7 (December 2022), table 20; SHT4x, version 6, table 8: CRC(0xBEEF) = 0x92.
+        # SHT3x-DIS, version 5 (May 2018), table 20: CRC(0xBEEF) = 0x92; SHT4x has the same CRC.
         self.assertEqual(crc.sensirion(b"\xbe\xef"), 0x92)
 
-    # The data sheets have no example of a reading: words of their formulas (§4.13, §4.6), put together here.
+    # The data sheets have no example of a reading: words put together here by their formulas (SHT3x-DIS §4.13; SHT4x,
+    # "Conversion of Signal Output").
     SHT3X = [("w", b"\x24\x00"), ("wait", 15), ("r", words(0x6666, 0x8000))]
     SHT4X = [("w", b"\xfd"), ("wait", 9), ("r", words(0x6666, 0x8000))]
 
@@ -157,11 +158,11 @@ class Scd4x(Case):
 
 class Bh1750(Case):
     def steps(self, octets):
-        # BH1750FVI, 2011.11 rev. D, "Instruction Set" and "Measurement sequence example": 180 ms at most.
+        # BH1750FVI technical note, 2009.04 rev. B, "Instruction Set"; p. 2: 180 ms at most.
         return [("w", b"\x01"), ("w", b"\x20"), ("wait", 180), ("r", octets)]
 
     def test_the_data_sheet_s_reading(self):
-        # The same, from "Write measurement result": 1000_0011_1001_0000 is 28067 lx, 0000_0001_0001_0000 is 227 lx.
+        # The same, p. 10, "Read Format": 1000_0011 1001_0000 is 28067 lx.  The others are put together by its formula.
         for octets, expected in ((b"\x83\x90", 28067), (b"\x01\x10", 227), (b"\0\0", 0), (b"\xff\xfe", 54612)):
             self.assertEqual(self.read("bh1750", self.steps(octets), 0x23), [("lx", expected)])
         self.assertEqual(bh1750.lux(b"\x83\x90"), 28067)
@@ -176,8 +177,8 @@ class Bh1750(Case):
 
 
 class Bme280(Case):
-    # BMP280, BST-BMP280-DS001, revision 1.14, §3.12, has the worked example of the common part: trimming values, UT
-    # 519888, UP 415148, t_fine 128422, 25.08 Cel, 100653.27 Pa.  There is none for humidity: trimming values of a chip.
+    # BMP280, BST-BMP280-DS001, §3.12, has the worked example of the part that both have: trimming values, UT 519888, UP
+    # 415148, t_fine 128422, 25.08 Cel, 100653.27 Pa.  There is none for humidity: those trimming values are made up.
     DIG = (27504, 26435, -1000, 36477, -10685, 3024, 2855, 140, -7, 15500, -14600, 6000, 75, 361, 0, 328, 50, 30)
     LOW = bytes.fromhex("706b436718fc7d8e43d6d00b270b8c00f9ff8c3cf8c670170" + "04b")
     HIGH = bytes([0x69, 0x01, 0x00, 0x14, 0x28, 0x03, 0x1E])  # H4 = 0x148, H5 = 0x032
@@ -208,12 +209,12 @@ class Bme280(Case):
     def test_the_worked_example(self):
         fine, temperature, _, pressure = bme280.compensate(self.DIG, self.VALUES)
         self.assertEqual((fine, temperature), (128422, 2508))
-        self.assertTrue(abs(pressure - 25767237) <= 5)  # 100653.27 Pa in doubles; the integers round down on their way
+        self.assertTrue(abs(pressure - 25767237) <= 5)  # 100653.27 Pa in doubles, of which it lets the integers differ
         expected = [("Cel", Fraction(-2, 2508)), ("%RH", Fraction(-2, 4952)), ("Pa", 100653)]
         self.assertEqual(self.read("bme280", self.steps(), 0x76), expected)
 
     def test_humidity_agrees_with_the_data_sheet_s_doubles(self):
-        # BME280, BST-BME280-DS002, revision 1.6, appendix 8.1, in doubles; the integers of 8.2 stay within 0.02 %RH.
+        # BME280, BST-BME280-DS002, appendix 8.1, in doubles; the integers of 8.2 stay within 0.02 %RH.
         h1, h2, h3, h4, h5, h6 = self.DIG[12:]
         for fine in range(-20000, 400000, 23456):
             for raw in range(15000, 50000, 1777):

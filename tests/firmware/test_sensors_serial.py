@@ -308,18 +308,17 @@ class Ksx3267(Case):
 
 
 class Mhz19(Case):
-    # MH-Z19B user's manual, version 1.0 (2016), "Communication protocol": the question for CO2 and the answer's form;
-    # MH-Z19 manual, version 1.0 (2015): the answer FF 86 02 60 47 00 00 00 D1 is 608 ppm.
-    READ = [("w", bytes.fromhex("ff0186000000000079")), ("r", bytes.fromhex("ff86026047000000d1"))]
-    # The same manual: self-calibration on and off; a sensor that does not answer it.
+    # MH-Z19B user's manual, "0x86 Read CO2 concentration": FF 86 02 20 00 00 00 00 58 is 544 ppm.
+    READ = [("w", bytes.fromhex("ff0186000000000079")), ("r", bytes.fromhex("ff8602200000000058"))]
+    # The same, "0x79 On/Off Self-calibration": the two commands, which have no answer.
     ON, OFF = [("w", bytes.fromhex("ff0179a000000000e6"))], [("w", bytes.fromhex("ff0179000000000086"))]
 
     def test_the_manual_s_reading(self):
         sensor = make("mhz19", Line(self.ON + self.READ + self.READ), warm_up_s=0)
         for _ in range(2):
-            self.assertEqual(asyncio.run(sensor.read()), [("co2", "ppm", 608)])
+            self.assertEqual(asyncio.run(sensor.read()), [("co2", "ppm", 544)])
         off = make("mhz19", Line(self.OFF + self.READ), warm_up_s=0, self_calibration=False)
-        self.assertEqual(asyncio.run(off.read()), [("co2", "ppm", 608)])
+        self.assertEqual(asyncio.run(off.read()), [("co2", "ppm", 544)])
 
     def test_it_warms_up(self):
         self.assertEqual(self.error(make("mhz19", Line(self.ON + self.READ)).read()), "not-ready")
