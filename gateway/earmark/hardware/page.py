@@ -103,12 +103,15 @@ def _board(build: Build, prices: Prices) -> Iterator[str]:
     if build.board.is_linux:
         yield _LINUX.format(kit=build.kit.name, board=build.board.name)
     yield f"![Wiring of {build.kit.plan.title} on {build.board.facts.title}]({build.name}.svg)"
+    yield "Every wire, in the order to connect them:"
     rows = ["| | from | to | wire | carries |", "|--:|---|---|---|---|"]
     for place, (start, stop, colour, net) in enumerate(connections(build), 1):
         rows.append(f"| {place} | {start} | {stop} | {colour} | {net} |")
     yield "\n".join(rows)
+    yield "What to buy:"
     yield bom.as_markdown(bom.bill(build, prices)).rstrip()
     notes = {part.title: part.note for use in build.uses if (part := build.part(use)).note}
+    yield "What to mind:"
     yield _list(tuple(f"{title}: {note}." for title, note in notes.items()))
     yield from _life(build)
     yield "The settings that `earmark node enroll` writes for it:"
@@ -121,6 +124,7 @@ def _life(build: Build) -> Iterator[str]:
         cells = battery.cells_of(build)
     except ConfigError:
         return
+    yield "How long the battery lasts:"
     rows = [
         "| mode | measures every | sends every | battery at | lasts, days | average, mA |",
         "|---|--:|--:|--:|--:|--:|",
