@@ -64,3 +64,14 @@ def test_the_figures_of_the_performance_document_are_the_report_s() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \| \**([\d.,]+)\** \|", words, re.MULTILINE)
     assert {goal.key for goal in GOALS} <= {key for key, _ in rows}
     assert rows == [(key, shown(figures[key])) for key, _ in rows]
+
+
+def test_every_error_that_the_firmware_names_is_one_of_its_list() -> None:
+    source = "".join(
+        path.read_text() for folder in ("bus", "sensors") for path in (ROOT / "firmware" / folder).glob("*.py")
+    )
+    listed = re.search(r"^ERRORS = \((.*?)^\)", source, re.MULTILINE | re.DOTALL)
+    assert listed
+    errors = set(re.findall(r'"([a-z-]+)"', listed[1]))
+    named = set(re.findall(r'SensorError\(\s*"([a-z-]+)"', source)) | set(re.findall(r'\d: "([a-z-]+)",', source))
+    assert {"crc", "no-answer", "illegal-address"} <= named <= errors

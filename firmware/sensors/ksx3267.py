@@ -1,11 +1,11 @@
 """A sensor node of a Korean smart greenhouse: KS X 3267, the default register map, as public sources give it.
 
-docs/firmware.md says which sources, and what is not verified.  Registers stand in the frame by their own number; a
-32-bit value has its low word first.
+docs/firmware.md says which sources, and what is not verified.  Registers stand in the frame by their own number
+unless an offset is set; a 32-bit value has its low word first.
 """
 
 from bus import SensorError
-from sensors import REQUIRED, Sensor, failed, one_of
+from sensors import REQUIRED, Sensor, failed, one_of, whole
 from sensors.modbus import complete, make_master, value
 
 SETTINGS = {
@@ -13,6 +13,7 @@ SETTINGS = {
     "unit": 1,
     "channels": REQUIRED,
     "function": 3,
+    "offset": 0,
     "timeout_ms": 500,
     "retries": 2,
     "prefix": "",
@@ -32,6 +33,7 @@ class Ksx3267(Sensor):
         super().__init__(name, "ksx3267", "KS X 3267 sensor node, unit %d" % settings["unit"], quantities)
         self._master = master
         self._function = settings["function"]
+        self._offset = settings["offset"]
         self._channels = channels
         self._last = max(channel["channel"] for channel in channels)
         self._identified = False
@@ -42,7 +44,7 @@ class Ksx3267(Sensor):
             if not self._identified:
                 await self._identify()
                 self._identified = True
-            words = await self._master.read(self._function, _NODE_STATUS, 1 + 3 * self._last)
+            words = await self._registers(_NODE_STATUS, 1 + 3 * self._last)
         except SensorError:
             self._identified = False
             raise
@@ -54,11 +56,14 @@ class Ksx3267(Sensor):
             readings += _reading(quantity, channel, words[at : at + 2], words[at + 2])
         return readings
 
+    async def _registers(self, first, count):
+        return await self._master.read(self._function, first + self._offset, count)
+
     async def _identify(self):
-        node = await self._master.read(self._function, _INFORMATION, 8)
+        node = await self._registers(_INFORMATION, 8)
         if node[2] not in (_SENSOR_NODE, _INTEGRATED_NODE):
             raise SensorError("wrong-device", "product type %d is no sensor node" % node[2])
-        codes = await self._master.read(self._function, _DEVICE_CODES, self._last)
+        codes = await self._registers(_DEVICE_CODES, self._last)
         for channel in self._channels:
             code = codes[channel["channel"] - 1]
             if code == 0 or channel["code"] not in (None, code):
@@ -101,4 +106,5 @@ def make(name, settings, clock, buses):
         except ValueError as wrong:
             raise ValueError("channels[%d]: %s" % (at, wrong))
     one_of(settings, "function", (3, 4))
+    whole(settings["offset"], "offset", -1, 50000)
     return Ksx3267(name, settings, make_master(settings, buses), channels)

@@ -274,6 +274,13 @@ class Ksx3267(Case):
         self.assertEqual(asyncio.run(sensor.read()), expected)
         self.assertEqual(self.line.left, [])
 
+    def test_a_node_that_counts_otherwise(self):
+        steps = [list(step) for step in self.INFORMATION + self.CODES + self.values()]
+        for step, question in ((steps[1], "020300000008"), (steps[4], "020300640004"), (steps[7], "020300c9000d")):
+            step[1] = framed(question)
+        self.assertEqual(len(asyncio.run(self.make(steps, offset=-1).read())), 2)
+        self.assertEqual(self.line.left, [])
+
     def test_what_the_node_says_of_itself(self):
         sensor = self.make(self.INFORMATION + self.CODES + self.values(first="0066", fourth="0002"))
         expected = [
