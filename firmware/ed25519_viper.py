@@ -1,0 +1,278 @@
+"""Ed25519 (RFC 8032) and SHA-512 by the viper modules that firmware/generate prints; 32-bit MicroPython only.
+
+Whatever a seed or nonce goes through is the same sequence of machine instructions and addresses for every seed of
+one length of message: programs of the field machine, the comb's lookup and the scalars' loops decide nothing by a
+secret, and this module only hands buffers from one to the next.  Verification takes no secret, and its time depends
+on what it is given.
+"""
+
+import uctypes
+
+import viper_comb as comb
+import viper_field as field
+import viper_scalar as scalar
+import viper_sha512 as sha
+
+_ORDER = (1 << 252) + 27742317777372353535851937790883648493
+_P = (1 << 255) - 19
+_SIZE = 32
+_SLOT = 80
+_X, _Y, _Z, _T, _N = 0, 80, 160, 240, 320
+_A, _B, _I, _R, _S = 640, 720, 1200, 1440, 1520
+_ONE = b"\x01" + bytes(79)
+_HALF_SIZE = 1 << 128
+# y of the points of order 1, 2, 4 and 8: none else has one of these.
+_SMALL_ORDER = (
+    b"\x01" + bytes(31),
+    (_P - 1).to_bytes(32, "little"),
+    bytes(32),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+)
+
+
+def _aligned(words):
+    """The bytes at an address that words can be read from, where flash memory or a file image holds them elsewhere."""
+    return words if uctypes.addressof(words) % 4 == 0 else bytearray(words)
+
+
+_TABLE = _aligned(comb.TABLE)
+_HALF, _OFFSET = _aligned(comb.HALF), _aligned(comb.OFFSET)
+_FOLD, _L = _aligned(scalar.FOLD), _aligned(scalar.ORDER)
+_ROUND = _aligned(sha.ROUND)
+
+
+def sha512(*parts):
+    """Return the 64-byte digest of the parts one after the other."""
+    state, words = bytearray(sha.INITIAL), bytearray(640)
+    left, size = b"", 0
+    for part in parts:
+        size += len(part)
+        left = _absorb(state, words, left, part)
+    _absorb(state, words, left, b"\x80" + bytes(-(size + 17) % 128) + (8 * size).to_bytes(16, "big"))
+    digest = bytearray(64)
+    for at in range(64):
+        digest[at] = state[at ^ 3]
+    return bytes(digest)
+
+
+def _absorb(state, words, left, part):
+    """Take all whole blocks of `left` and `part`; returns what remains."""
+    at = 0
+    if left:
+        at = min(128 - len(left), len(part))
+        left = left + part[:at]
+        if len(left) < 128:
+            return left
+        sha.compress(0, 0, state, left, words, _ROUND)
+    view = memoryview(part)
+    while at + 128 <= len(part):
+        sha.compress(0, 0, state, view[at : at + 128], words, _ROUND)
+        at += 128
+    return bytes(view[at:])
+
+
+def public_key(seed):
+    """Return the 32-byte public key of a 32-byte seed."""
+    return _base_multiple(_secret(seed)[0])
+
+
+def sign(seed, key, message):
+    """Return the 64-byte signature of a message; `key` must be the public key of `seed`."""
+    secret, prefix = _secret(seed)
+    nonce = _hash(prefix, message)
+    point = _base_multiple(nonce)
+    return point + _octets(_multiply(_hash(point, key, message), secret, nonce))
+
+
+def _secret(seed):
+    """(clamped scalar as limbs, prefix of the nonce) of a seed (RFC 8032 §5.1.5)."""
+    if len(seed) != _SIZE:
+        raise ValueError("Ed25519: a seed has 32 bytes")
+    digest = bytearray(sha512(seed))
+    digest[0] &= 248
+    digest[31] = digest[31] & 63 | 64
+    limbs = bytearray(_SLOT)
+    scalar.split(limbs, digest, _SIZE, 20)
+    return limbs, bytes(digest[_SIZE:])
+
+
+def _hash(*parts):
+    """SHA-512 of the parts, modulo L, as limbs."""
+    wide = bytearray(2 * _SLOT)
+    scalar.split(wide, sha512(*parts), 64, 40)
+    scalar.reduce(0, 0, wide, _FOLD, _L)
+    return wide
+
+
+def _multiply(a, b, c):
+    """a * b + c modulo L, as limbs."""
+    wide = bytearray(2 * _SLOT)
+    scalar.multiply(0, 0, wide, a, b, c)
+    scalar.reduce(0, 0, wide, _FOLD, _L)
+    return wide
+
+
+def _octets(limbs):
+    octets = bytearray(_SIZE)
+    scalar.join(octets, limbs)
+    return bytes(octets)
+
+
+def _comb_bits(limbs):
+    """The comb's form of a scalar, 33 bytes: with c = (scalar + 2^264 - 1) / 2 it is the sum of (2 * bit of c - 1)."""
+    return _octets(_multiply(limbs, _HALF, _OFFSET)) + b"\x00"
+
+
+def _space():
+    """The field machine's memory with the neutral element in it."""
+    space = bytearray(field.SLOTS * _SLOT)
+    space[_Y] = space[_Z] = 1
+    return space
+
+
+def _add_row(space, bits, row):
+    for block in range(4):
+        comb.lookup(0, _TABLE, space, bits, row, block)
+        field.run(0, 0, space, field.ADD_ENTRY)
+
+
+def _base_multiple(limbs):
+    """The encoding of a multiple of the base point."""
+    space, bits = _space(), _comb_bits(limbs)
+    _add_row(space, bits, 10)
+    for row in range(9, -1, -1):
+        field.run(0, 0, space, field.DOUBLE_T)
+        _add_row(space, bits, row)
+    field.run(0, 0, space, field.AFFINE)
+    encoded, x = bytearray(_frozen(space, _Y)), _frozen(space, _X)
+    encoded[31] |= (x[0] & 1) << 7
+    return bytes(encoded)
+
+
+def _frozen(space, slot):
+    """The number in a slot, 32 bytes, 0 … p - 1."""
+    limbs = space[slot : slot + _SLOT]
+    scalar.freeze(limbs)
+    return _octets(limbs)
+
+
+def verify(key, message, signature):
+    """Raise ValueError unless this is the key's signature of the message, as libsodium judges it.
+
+    Refused are S >= L, encodings of key or R that are not canonical or no point, a key or R of small order, and all
+    else where S*B - h*A is not R.  That is asked in half the doublings: with u = v*h modulo 8L, both of half its size,
+    v*S*B - u*A - v*R is the neutral element.  The group has 8L elements, so u*A is v*h*A whatever the order of A; and
+    v is odd and no multiple of L, so that only the neutral element times v is neutral.  No cofactor is lost.
+    """
+    if len(key) != _SIZE or len(signature) != 2 * _SIZE:
+        raise ValueError("Ed25519: a key has 32 bytes, a signature 64")
+    r, s = signature[:_SIZE], signature[_SIZE:]
+    if int.from_bytes(s, "little") >= _ORDER:
+        raise ValueError("Ed25519: the signature's S is not reduced")
+    space = _space()
+    of_key = _multiples(space, key)
+    of_r = _multiples(space, r)
+    u, v = _halves(int.from_bytes(_octets(_hash(r, key, message)), "little"))
+    limbs = [bytearray(_SLOT), bytearray(_SLOT)]
+    for each, number in zip(limbs, (s, (v % _ORDER).to_bytes(_SIZE, "little"))):
+        scalar.split(each, number, _SIZE, 20)
+    bits = _comb_bits(_multiply(limbs[0], limbs[1], bytes(_SLOT)))
+    _sum(space, bits, ((of_key, _digits(-u)), (of_r, _digits(-v))))
+    field.run(0, 0, space, field.DIFFERENCE)
+    if any(_frozen(space, _X)) or any(_frozen(space, _A)):
+        raise ValueError("Ed25519: the signature does not verify")
+
+
+def _halves(h):
+    """(u, v) with u = v*h modulo 8L, v odd and each of about 128 bits, by Euclid's algorithm cut short."""
+    u, v, before_u, before_v = h, 1, 8 * _ORDER, 0
+    while u >= _HALF_SIZE or not v & 1:
+        quotient = before_u // u
+        u, before_u = before_u - quotient * u, u
+        v, before_v = before_v - quotient * v, v
+    return u, v
+
+
+def _digits(number):
+    """Signed odd digits of 4 bits, 0 between them, lowest first: the non-adjacent form of width 4."""
+    negative = number < 0
+    octets = abs(number).to_bytes(34, "little")
+    digits = []
+    window = at = 0
+    for octet in octets:
+        window += octet << at
+        at += 8
+        while at >= 4:
+            digit = 0
+            if window & 1:
+                digit = window & 15
+                digit -= digit << 1 & 16
+                window -= digit
+            digits.append(-digit if negative else digit)
+            window >>= 1
+            at -= 1
+    while digits and not digits[-1]:
+        digits.pop()
+    return digits
+
+
+def _sum(space, bits, terms):
+    """Leave in the space the comb's multiple of the base point plus the multiples of the terms."""
+    _set(space, _X, b"\x00" * _SLOT + _ONE + _ONE + b"\x00" * _SLOT)
+    for at in range(max(11, max(len(digits) for _, digits in terms)) - 1, -1, -1):
+        due = [(table, digits[at]) for table, digits in terms if at < len(digits) and digits[at]]
+        field.run(0, 0, space, field.DOUBLE_T if due or at < 11 else field.DOUBLE)
+        for table, digit in due:
+            _set(space, _N, table[abs(digit) >> 1])
+            field.run(0, 0, space, field.ADD if digit > 0 else field.SUBTRACT)
+        if at < 11:
+            _add_row(space, bits, at)
+
+
+def _multiples(space, encoded):
+    """P, 3P, 5P and 7P as entries, of the point with this encoding.  Raises ValueError where `_decode` does."""
+    _decode(space, encoded)
+    point = space[_X:_N]
+    field.run(0, 0, space, field.PREPARE)
+    found = [space[_N:_A]]
+    field.run(0, 0, space, field.DOUBLE_T)
+    field.run(0, 0, space, field.PREPARE)
+    twice = space[_N:_A]
+    _set(space, _X, point)
+    for _ in range(3):
+        _set(space, _N, twice)
+        field.run(0, 0, space, field.ADD)
+        field.run(0, 0, space, field.PREPARE)
+        found.append(space[_N:_A])
+    return found
+
+
+def _decode(space, encoded):
+    """Put the point of 32 bytes into the space (RFC 8032 §5.1.3).
+
+    Raises ValueError if y is not reduced, no point has it, or the point is of small order.
+    """
+    y = bytearray(encoded)
+    sign = y[31] >> 7
+    y[31] &= 127
+    if int.from_bytes(y, "little") >= _P:
+        raise ValueError("Ed25519: a point whose y is not reduced")
+    if bytes(y) in _SMALL_ORDER:
+        raise ValueError("Ed25519: a point of small order")
+    scalar.split(memoryview(space)[_Y:_Z], y, _SIZE, 20)
+    _set(space, _Z, _ONE)
+    _set(space, _R, field.D)
+    _set(space, _S, field.ROOT_OF_MINUS_1)
+    field.run(0, 0, space, field.ROOT)
+    if any(_frozen(space, _A)):
+        if any(_frozen(space, _B)):
+            raise ValueError("Ed25519: bytes that are no point of the curve")
+        _set(space, _X, space[_I : _I + _SLOT])
+    if _frozen(space, _X)[0] & 1 != sign:
+        field.run(0, 0, space, field.NEGATE)
+    field.run(0, 0, space, field.PRODUCT)
+
+
+def _set(space, slot, content):
+    space[slot : slot + len(content)] = content
