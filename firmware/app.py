@@ -6,6 +6,7 @@ from binascii import hexlify
 
 import ack
 import beacon
+import ed25519
 import light
 import packs
 import retained
@@ -186,7 +187,8 @@ class Node:
         )
 
     def _boot(self):
-        seq = self._chain.boot(VERSION, self._board.reset_cause(), self._board.NAME, self._sensors)
+        board = "%s; Ed25519 %s" % (self._board.NAME, ed25519.name())
+        seq = self._chain.boot(VERSION, self._board.reset_cause(), board, self._sensors)
         said = (self._chain.boot_count, self._signer.did, seq, self._outbox.count)
         self._say("boot %d of %s: signed seq %d; %d statements wait for the gateway" % said)
         for sensor in self._sensors:

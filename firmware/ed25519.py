@@ -1,11 +1,13 @@
-"""Ed25519 (RFC 8032) for every board: no module beyond the interpreter's own.
+"""Ed25519 (RFC 8032) by the fastest code that computes it rightly on this machine.
 
-Not constant time: see edwards.py for what an observer at the board could learn. Over the network only the moment
-of sending shows.
+Until `choose` was called, and wherever the viper code is not for, that is the portable one.
 """
 
-import edwards
-from sha512 import sha512
+import sys
+
+import ed25519_portable
+
+VIPER, PORTABLE = "viper", "portable"
 
 # RFC 8032 §7.1: seed, public key, message, signature of TEST 2.
 _SEED = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
@@ -17,9 +19,13 @@ _SIGNATURE = bytes.fromhex(
 )
 
 
+_code = ed25519_portable
+
+
 def public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed."""
-    return edwards.encode(edwards.multiply_base(_secret(seed)[0]))
+    key: bytes = _code.public_key(seed)
+    return key
 
 
 def sign(seed: bytes, key: bytes, message: bytes) -> bytes:
@@ -27,31 +33,54 @@ def sign(seed: bytes, key: bytes, message: bytes) -> bytes:
 
     A foreign key here would give the seed away: `Identity` keeps the two together and is what others call.
     """
-    scalar, prefix = _secret(seed)
-    nonce = _hash(prefix + message)
-    point = edwards.encode(edwards.multiply_base(nonce))
-    s = (nonce + _hash(point + key + message) * scalar) % edwards.ORDER
-    return point + s.to_bytes(edwards.SIZE, "little")
+    signature: bytes = _code.sign(seed, key, message)
+    return signature
 
 
 def verify(key: bytes, message: bytes, signature: bytes) -> None:
     """Raise ValueError unless this is the key's signature of the message, as libsodium judges it.
 
-    Refused are S >= L, a key that is not canonical, a key or R of small order, and any R that is not byte for
-    byte the encoding of S*B - h*A: no cofactor is multiplied away. Time depends on the (public) arguments.
+    Refused are S >= L, a key that is not canonical, a key or R of small order, and any R that is not byte for byte the
+    encoding of S*B - h*A: no cofactor is multiplied away.  Time depends on the (public) arguments.
     """
-    if len(key) != edwards.SIZE or len(signature) != 2 * edwards.SIZE:
-        raise ValueError("Ed25519: a key has 32 bytes, a signature 64")
-    s = int.from_bytes(signature[edwards.SIZE :], "little")
-    if s >= edwards.ORDER:
-        raise ValueError("Ed25519: the signature's S is not reduced")
-    point = edwards.decode(key)
-    if edwards.is_small_order(point):
-        raise ValueError("Ed25519: a key of small order")
-    h = _hash(signature[: edwards.SIZE] + key + message)
-    r = edwards.add(edwards.multiply_base(s), edwards.multiply(edwards.negate(point), h))
-    if edwards.encode(r) != signature[: edwards.SIZE] or edwards.is_small_order(r):
-        raise ValueError("Ed25519: the signature does not verify")
+    _code.verify(key, message, signature)
+
+
+def choose() -> str:
+    """Take the viper code if this is a 32-bit MicroPython where it passes the self-test, else the portable one.
+
+    Returns what is said of it: "viper", or "portable" and why.  Raises RuntimeError if not even that passes: nothing
+    may be signed on this machine.  At boot, before Wi-Fi takes the memory that viper needs.
+    """
+    global _code
+    why = _take_viper()
+    if not why:
+        return VIPER
+    _code = ed25519_portable
+    self_test()
+    return "%s (%s)" % (PORTABLE, why)
+
+
+def name() -> str:
+    """Which code is in use."""
+    return PORTABLE if _code is ed25519_portable else VIPER
+
+
+def _take_viper() -> str:
+    """Use the viper code; returns why it cannot be, or nothing."""
+    global _code
+    if sys.implementation.name != "micropython":
+        return "this is not MicroPython"
+    if sys.maxsize != 0x7FFFFFFF:
+        return "this is not a 32-bit interpreter"
+    try:
+        import ed25519_viper
+
+        _code = ed25519_viper
+        self_test()
+    except Exception as failure:  # noqa: BLE001 - whatever keeps the fast code from working, the slow one is there
+        return "viper does not run here: %s" % failure
+    return ""
 
 
 def self_test() -> None:
@@ -67,16 +96,3 @@ def self_test() -> None:
     except ValueError:
         return
     raise RuntimeError("Ed25519 self-test: a false signature was accepted")
-
-
-def _secret(seed: bytes) -> tuple[int, bytes]:
-    """Return the clamped scalar and the prefix of the nonce (RFC 8032 §5.1.5)."""
-    if len(seed) != edwards.SIZE:
-        raise ValueError("Ed25519: a seed has 32 bytes")
-    digest = sha512(seed)
-    scalar = int.from_bytes(digest[: edwards.SIZE], "little") & (1 << 254) - 8 | 1 << 254
-    return scalar, digest[edwards.SIZE :]
-
-
-def _hash(message: bytes) -> int:
-    return int.from_bytes(sha512(message), "little") % edwards.ORDER

@@ -220,7 +220,7 @@ def _digits(number):
 def _sum(space, bits, terms):
     """Leave in the space the comb's multiple of the base point plus the multiples of the terms."""
     _set(space, _X, b"\x00" * _SLOT + _ONE + _ONE + b"\x00" * _SLOT)
-    for at in range(max(11, max(len(digits) for _, digits in terms)) - 1, -1, -1):
+    for at in range(max(11, *[len(digits) for _, digits in terms]) - 1, -1, -1):
         due = [(table, digits[at]) for table, digits in terms if at < len(digits) and digits[at]]
         field.run(0, 0, space, field.DOUBLE_T if due or at < 11 else field.DOUBLE)
         for table, digit in due:

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import cose
 import ed25519
 import files
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Identity:
-    """An Ed25519 key pair that signs: `key` is the public key (32 bytes), `kid` 8 bytes, `did` a did:key."""
+    """A signer whose key is a file's: what signs statements has these names, whatever holds its key.
+
+    `algorithm` is the COSE algorithm of its signatures, `key` the public key (32 bytes), `kid` 8 bytes, `did` a
+    did:key.  A secure element is another class with the same five; docs/firmware.md says which would fit.
+    """
+
+    algorithm = cose.EDDSA
 
     def __init__(self, seed: bytes) -> None:
         self._seed = seed

@@ -49,11 +49,12 @@ def _signer(machine, where):
     return identity.load_or_create(where + "/identity", machine.urandom, machine.SYNC)
 
 
-def _live(machine, where):
+def _live(machine, where, signing):
     chosen = settings.load(where + "/node.json")
     held = machine.lock(where)
     clock = machine.clock(chosen)
     say = Log(clock)
+    say("Ed25519: " + signing)
     sensors = settings.make_sensors(chosen, clock, machine)
     signer = _signer(machine, where)
     outbox = storage.open_outbox(where, signer.kid, chosen, machine.SYNC)
@@ -95,12 +96,12 @@ def main(given):
 
 def _run(machine, where, only_identity):
     try:
-        ed25519.self_test()
+        signing = ed25519.choose()
         make_folder(where, machine.SYNC)
         if only_identity:
             print(_signer(machine, where).did)
         else:
-            _live(machine, where)
+            _live(machine, where, signing)
     except settings.SettingsError as wrong:
         print("node.json: %s" % wrong)
         return 2

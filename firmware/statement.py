@@ -64,7 +64,7 @@ def sign(
     elif content_type != BODY or method is not None:
         raise ValueError("statement: the content type is READINGS, with a method, or BODY, without one")
     header: dict[int, object] = {
-        cose.ALG: cose.EDDSA,
+        cose.ALG: identity.algorithm,
         cose.CONTENT_TYPE: content_type,
         cose.KID: identity.kid,
         cose.CLAIMS: claims,

@@ -59,8 +59,11 @@ def judged(key: bytes, message: bytes, signature: bytes) -> list[object]:
     return row("verify", accepted(key, message, signature), key, message, signature)
 
 
-def signatures(dice: random.Random) -> Iterator[list[object]]:
-    for number in range(300):
+SIGNATURES = 300
+
+
+def signatures(dice: random.Random, count: int = SIGNATURES) -> Iterator[list[object]]:
+    for number in range(count):
         seed, message = dice.randbytes(32), dice.randbytes(number % 2 * dice.randrange(300))
         signing = SigningKey(seed)
         key, signature = bytes(signing.verify_key), signing.sign(message).signature
@@ -189,28 +192,44 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("file", sorted(path.name for path in CASES.glob("test_*.py")))
 def test_cases(file: str, interpreter: list[str], cases: Path, request: pytest.FixtureRequest) -> None:
-    environment = os.environ | {
-        "EARMARK_CASES": str(cases),
-        "PYTHONPATH": str(FIRMWARE),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MICROPYPATH": f".frozen:{FIRMWARE}",
-    }
+    variables = {"EARMARK_CASES": str(cases), "EARMARK_SIGNATURES": str(SIGNATURES)}
     if file in VECTORS:
         variable, place = VECTORS[file]
         path = request.getfixturevalue("shared") / place
         if not path.exists():
             pytest.skip(f"no {path}: vectors are kept apart")
-        environment[variable] = str(path)
+        variables[variable] = str(path)
+    run_cases(file, interpreter, variables, TIMEOUT_S)
+
+
+def run_cases(file: str, interpreter: list[str], variables: dict[str, str], timeout_s: float) -> None:
+    """Run a file of cases under an interpreter; every case must pass, and there must be some."""
+    environment = os.environ | {
+        "PYTHONPATH": str(FIRMWARE),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MICROPYPATH": f".frozen:{FIRMWARE}",
+    }
     run = subprocess.run(
         [*interpreter, str(CASES / file)],
-        env=environment,
+        env=environment | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         check=False,
     )
     last = run.stdout.strip().rpartition("\n")[2]
     assert run.returncode == 0, run.stdout
     assert last.endswith(" passed, 0 failed"), run.stdout
     assert not last.startswith("0 "), run.stdout
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_ten_thousand_signatures(interpreter: list[str], tmp_path: Path) -> None:
+    """Random keys and messages against libsodium; `test_cases` has the first few hundred."""
+    dice = random.Random(20261124)
+    rows = [*signatures(dice, 10_000), *strange_points(dice)]
+    path = tmp_path / "cases.jsonl"
+    path.write_text("".join(json.dumps(fields) + "\n" for fields in rows))
+    run_cases("test_ed25519.py", interpreter, {"EARMARK_CASES": str(path), "EARMARK_SIGNATURES": "10000"}, 1700)

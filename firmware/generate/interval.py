@@ -72,7 +72,7 @@ def parse(source: str) -> dict[str, ast.FunctionDef]:
 
 
 class Machine:
-    """Runs functions of one module.  `muted` lists what may wrap: names of functions with modular arithmetic only."""
+    """Runs functions of one module."""
 
     def __init__(self, source: str) -> None:
         self._functions = parse(source)
@@ -164,7 +164,7 @@ class Machine:
                 return memory.values[place]
             case ast.BinOp(left=left, op=op, right=right):
                 return self._combine(op, self._value(left), self._value(right))
-            case ast.Call(func=ast.Name(id=kind), args=[argument]):
+            case ast.Call(func=ast.Name(id="int" | "uint" | "ptr8" | "ptr16" | "ptr32" as kind), args=[argument]):
                 return self._cast(kind, self._value(argument))
             case _:
                 raise Refused(f"an expression that is not known: {ast.unparse(node)}")
@@ -194,14 +194,14 @@ class Machine:
 def _wrapped(low: int, high: int, secret: bool) -> Value:
     if low == high:
         return Value(low % 2**32, low % 2**32, secret, unsigned=True)
-    fits = 0 <= low and high < 2**32
+    fits = low >= 0 and high < 2**32
     return Value(low if fits else 0, high if fits else 2**32 - 1, secret, unsigned=True)
 
 
 def _kept(value: Value, width: int) -> Value:
     """What a load gives of a value that was stored: the low byte, or the word as a signed one."""
     if width == 1:
-        fits = 0 <= value.low and value.high < 256
+        fits = value.low >= 0 and value.high < 256
         return value if fits else Value(0, 255, value.secret)
     if value.unsigned and value.high > HIGHEST:
         return Value(LOWEST, HIGHEST, value.secret)

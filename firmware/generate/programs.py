@@ -7,10 +7,11 @@ Those of the comb's table have z = 1 and are halved, which halves all four of E 
 made of points carry J = 2z.  The formula has no exceptions on this curve, so it needs no case for equal points.
 """
 
-from curve import D, ROOT_OF_MINUS_1
+from curve import ROOT_OF_MINUS_1, D
 from field import ADD, CARRY, END, MUL, SQR, SUB, words
 
-SLOTS = {name: slot for slot, name in enumerate("X Y Z T N M K J A B C E F G H I U V R S".split())}
+_NAMES = ("X", "Y", "Z", "T", "N", "M", "K", "J", "A", "B", "C", "E", "F", "G", "H", "I", "U", "V", "R", "S")
+SLOTS = {name: slot for slot, name in enumerate(_NAMES)}
 _OPS = {"*": MUL, "+": ADD, "-": SUB, "^": SQR}
 
 _PRODUCTS = "X = E * F; Y = G * H; Z = F * G"
@@ -35,14 +36,13 @@ PROGRAMS = {
     "DOUBLE": DOUBLE,
     "DOUBLE_T": f"{DOUBLE}; {_T}",
     "ADD_ENTRY": f"{_add(False, True)}; {_T}",
-    "SUBTRACT_ENTRY": f"{_add(True, True)}; {_T}",
     "ADD": f"{_add(False, False)}; {_T}",
     "SUBTRACT": f"{_add(True, False)}; {_T}",
     # What is added when the point itself is: d stands in R.
     "PREPARE": "N = Y - X; M = Y + X; K = T * R; K = K + K; J = Z + Z",
     "DIFFERENCE": "A = Y - Z; A = ~A",
-    "NEGATE": "A = X - X; X = A - X",
-    "PRODUCT": "T = X * Y",
+    "NEGATE": "A = X - X; X = A - X; X = ~X",
+    "PRODUCT": "Y = ~Y; T = X * Y",
 }
 
 

@@ -6,10 +6,18 @@ import os
 import unittest_mini as unittest
 
 import ed25519
+import ed25519_portable
 
 
 class TestWycheproof(unittest.TestCase):
-    def test_all(self):
+    def test_portable(self):
+        self.all_with(ed25519_portable)
+
+    def test_chosen(self):
+        if ed25519.choose() == ed25519.VIPER:
+            self.all_with(ed25519)
+
+    def all_with(self, code):
         with open(os.getenv("EARMARK_WYCHEPROOF")) as stream:
             vectors = json.load(stream)
         counts = {"valid": 0, "invalid": 0}
@@ -17,7 +25,7 @@ class TestWycheproof(unittest.TestCase):
             key = bytes.fromhex(group["publicKey"]["pk"])
             for case in group["tests"]:
                 try:
-                    ed25519.verify(key, bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]))
+                    code.verify(key, bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]))
                     found = "valid"
                 except ValueError:
                     found = "invalid"
