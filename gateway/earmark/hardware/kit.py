@@ -5,11 +5,19 @@ from typing import Any
 
 from earmark.body import check_name
 from earmark.errors import ConfigError, EncodingError
-from earmark.hardware.part import Part
+from earmark.hardware.part import SUPPLIES, Part
 from earmark.tables import parse_table, setting
 
 ALWAYS_ON, DEEP_SLEEP = "always-on", "deep-sleep"
 MODES = (ALWAYS_ON, DEEP_SLEEP)
+
+_TABLES = {
+    "kit": "[kit]",
+    "use": "[[use]], a table for each, its settings as {name = value}",
+    "extra": "[[extra]], a table for each",
+    "buses": "[buses] with i2c0 = {hz = 100000}",
+    "pins": "[pins.BOARD] with a line for each net",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,8 @@ class Plan:
     wake_s: float = setting(3.0, "reckoned, in mode deep-sleep: start, measuring, signing", "seconds")
     wifi_s: float = setting(6.0, "reckoned, in mode deep-sleep: joining Wi-Fi, sending, the answer", "seconds")
     boards: tuple[str, ...] = setting((), "boards that it is tested with, the first is the one to take")
-    wire: str = setting("", "part that single wires are")
-    joint: str = setting("", "part that joins several wires")
+    wire: str = setting("jumper", "part that single wires are")
+    joint: str = setting("lever-joint", "part that joins several wires")
     minutes: int = setting(0, "time to build it", "minutes")
     before: tuple[str, ...] = setting((), "steps before the wiring")
     afterwards: tuple[str, ...] = setting((), "steps after the wiring")
@@ -79,6 +87,7 @@ class Kit:
 
 def parse_kit(name: str, tables: dict[str, Any], parts: dict[str, Part], where: str) -> Kit:
     """Return a kit of its TOML; `ConfigError` names what is wrong.  Every part it names is there."""
+    _check_tables(tables, where)
     plan = parse_table(Plan, "kit", tables.get("kit", {}), where)
     rows = [dict(row) for row in tables.get("use", [])]
     settings = {str(row.get("name")): row.pop("settings", {}) for row in rows}
@@ -87,6 +96,23 @@ def parse_kit(name: str, tables: dict[str, Any], parts: dict[str, Part], where: 
     kit = Kit(name, plan, uses, extras, parts, settings, tables.get("buses", {}), tables.get("pins", {}))
     _check(kit, where)
     return kit
+
+
+def _check_tables(tables: dict[str, Any], where: str) -> None:
+    """Refuse tables that are not known, or not of the shape that they are to have."""
+    for name, value in tables.items():
+        if name not in _TABLES:
+            raise ConfigError(f"{where}: unknown table [{name}]; known are {', '.join(_TABLES)}")
+        rows = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+        is_list = name in ("use", "extra")
+        fits = isinstance(value, list if is_list else dict) and (
+            name == "kit" or all(isinstance(r, dict) for r in rows)
+        )
+        if not fits or any(not isinstance(row.get("settings", {}), dict) for row in rows if is_list):
+            raise ConfigError(f"{where}: {name} is written as {_TABLES[name]}")
+    for board, lines in tables.get("pins", {}).items():
+        if not all(isinstance(label, str) for label in lines.values()):
+            raise ConfigError(f"{where}: pins.{board} gives each net the label of a pin, a text in double quotes")
 
 
 def _check(kit: Kit, where: str) -> None:
@@ -102,8 +128,8 @@ def _check(kit: Kit, where: str) -> None:
         named.setdefault(use.name, set()).update(use.boards or kit.plan.boards)
     wanted = [kit.plan.wire, kit.plan.joint, *(extra.part for extra in kit.extras)]
     for part in wanted:
-        if part and part not in kit.parts:
-            raise ConfigError(f"{where}: there is no part {part}; known are {', '.join(sorted(kit.parts))}")
+        if part not in kit.parts:
+            raise ConfigError(f"{where}: there is no part {part!r}; known are {', '.join(sorted(kit.parts))}")
 
 
 def _check_use(kit: Kit, use: Use, named: dict[str, set[str]], where: str) -> None:
@@ -116,6 +142,8 @@ def _check_use(kit: Kit, use: Use, named: dict[str, set[str]], where: str) -> No
     for part in (use.part, use.cable):
         if part not in kit.parts and (part or part is use.part):
             raise ConfigError(f"{where}: {use.name} is a part {part!r}, and there is none of that name")
+    if not use.bus and any(terminal.net not in (*SUPPLIES, "signal") for terminal in kit.parts[use.part].terminals):
+        raise ConfigError(f'{where}: {use.name} hangs on a bus: say which, as in bus = "i2c0"')
     for source in use.after:
         if source not in named:
             raise ConfigError(f"{where}: {use.name} comes after {source}, which stands nowhere before it")
