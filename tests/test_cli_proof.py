@@ -1,14 +1,17 @@
 """`earmark prove`, `check` and `unpack`."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from commands import Earmark, in_farm
 from earmark import cose
+from earmark.evidence.drand import QUICKNET
 from earmark.proof import decode_proof
 from farm import NOW_S
+from pinned import vectors
 from sample_farm import SampleFarm
 
 pytest_plugins = ["command_fixtures"]
@@ -228,3 +231,21 @@ def test_unpacking_writes_every_part_once(earmark: Earmark, sample: SampleFarm, 
     other = earmark("unpack", lot, "others", "--json").json()
     assert {file["name"] for file in other["files"]} == names
     assert other["checked"] is False
+
+
+def test_a_round_of_drand_is_told_in_words_a_buyer_understands(earmark: Earmark, tmp_path: Path) -> None:
+    row = next(row for row in vectors("proof")["valid"] if row["name"] == "a round of quicknet and a Bitcoin block")
+    (tmp_path / "round.earmark").write_bytes(bytes.fromhex(row["bytes"]))
+    said = earmark("check", tmp_path / "round.earmark", "--operator", row["operator"])
+    assert said.status == 0
+    assert "\n7 Not before: holds\n" in said.out
+    assert "It was signed after 2023-09-15 11:00:03 UTC (round 657413 of drand's quicknet)." in said.words
+    assert "Nobody knew this one before" in said.words
+    assert "that not enough of drand's operators to do so signed a round before its time" in said.words
+    assert "To prove the times" not in said.out
+    found = earmark("check", tmp_path / "round.earmark", "--operator", row["operator"], "--json").json()
+    assert (found["not_before"]["chain"], found["not_before"]["number"]) == (QUICKNET.id, 657413)
+    folder = tmp_path / "parts"
+    assert earmark("unpack", tmp_path / "round.earmark", folder).status == 0
+    [signature] = folder.glob("*.signature")
+    assert f"0x{sha256(signature.read_bytes()).hexdigest()}" == found["not_before"]["hash"]

@@ -124,10 +124,13 @@ def where(block: ChainBlock) -> str:
     return f"block {block.number} of {block.chain}, 0x{block.hash.hex()}"
 
 
-def not_established(methods: Collection[str], witnesses: int, stamped: str = "") -> tuple[str, ...]:
+def not_established(
+    methods: Collection[str], witnesses: int, stamped: str = "", *, by_rounds: bool = False
+) -> tuple[str, ...]:
     """Say what a file does not show that has statements of these methods, and cosignatures of so many witnesses.
 
-    `stamped` is the id of the authority that alone dates all of it, if one does.
+    `stamped` is the id of the authority that alone dates all of it, if one does; `by_rounds` says that rounds of drand
+    show what was signed after them.
     """
     return (
         "that a sensor told the truth, or stood where its name says",
@@ -136,6 +139,7 @@ def not_established(methods: Collection[str], witnesses: int, stamped: str = "")
         "that the operator revoked no key after this block was sealed, or in a statement that the gateway held back, "
         "nor said there that it was in other hands earlier",
         *([f"that the key and the clock of {stamped} were right: the time rests on its word"] if stamped else []),
+        *(["that not enough of drand's operators to do so signed a round before its time"] if by_rounds else []),
         *(
             f"that anything was measured where a reading is {method}: its signer says that it is not"
             for method in ("modelled", "replayed")

@@ -159,7 +159,12 @@ def check(
         stamps=stamps,
         not_after=not_after,
         witnessed=tuple(witnessed.values()),
-        not_established=not_established({subject.method for subject in subjects}, len(witnessed), stamped),
+        not_established=not_established(
+            {subject.method for subject in subjects},
+            len(witnessed),
+            stamped,
+            by_rounds=any(block in view.rounds for block in before),
+        ),
     )
 
 

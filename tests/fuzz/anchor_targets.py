@@ -6,12 +6,14 @@ from typing import Any
 
 from judge import joined, lines, outcome, pieces, target, vectors
 
-from earmark import cbor, ots
+from earmark import beacon, cbor, ots
 from earmark.anchor import ethblock, evm, rpc, stamp
+from earmark.anchor.drand import Relays
 from earmark.anchor.headers import EsploraHeaders
 from earmark.anchor.http import Http
 from earmark.errors import AnchorError, EncodingError
 from earmark.evidence.bitcoin import HEADER_SIZE
+from earmark.evidence.drand import NETWORKS, check_round
 from earmark.mpt import keccak256
 
 CHAIN = "eip155:1337"
@@ -185,3 +187,18 @@ def explorer_answer(encoded: bytes) -> None:
         assert isinstance(found, AnchorError) or len(found) == size
     height = outcome(AnchorError, source.tip)
     assert isinstance(height, AnchorError) or 0 <= height < 1 << 31
+
+
+ROUNDS = [cbor.decode(bytes.fromhex(row["bytes"])) for row in vectors("drand")["valid"][:2]]
+RELAYED = [{"round": beacon.decode(message)[0].number, "signature": each.hex()} for message, [each] in ROUNDS]
+
+
+@target([*lines(RELAYED), b'{"round": true}', b"<html>"], 2048, is_text=True)
+def relay_answer(encoded: bytes) -> None:
+    """Any body of a drand relay's answer is a round of quicknet, or an `AnchorError`."""
+    relays = Relays(["http://127.0.0.1:1"])
+    relays._relays = [(CannedHttp("http://127.0.0.1:1", 200, encoded), pace) for _, pace in relays._relays]
+    found = outcome(AnchorError, relays.head)
+    if not isinstance(found, AnchorError):
+        check_round(*found, NETWORKS)
+        assert found[0].number in [answer["round"] for answer in RELAYED]  # nobody can sign another

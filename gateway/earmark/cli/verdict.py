@@ -194,6 +194,13 @@ def _say_window(report: Report, screen: Screen) -> None:
             screen.say(f"Without that authority's word: before {_when(earliest)}.", indent=2)
     else:
         screen.say("Existed before: not proven", indent=2, style="yellow")
+    if any(subject.not_before in report.rounds for subject in report.subjects):
+        screen.say(
+            "drand's independent operators sign a random number together, every few seconds. Nobody knew this one "
+            "before, and the statement holds it. Its signature was checked here, with nothing asked of anybody.",
+            indent=2,
+            style="dim",
+        )
     if after and before:
         screen.say(_width(before.time_s - after.time_s), indent=2)
     signers = {subject.claims.key: subject.signer for subject in report.subjects}.values()
@@ -221,8 +228,7 @@ def _when(block: ChainBlock) -> str:
     if block.is_stamp:
         return f"{utc(block.time_s)} (the authority {block.chain} says so)"
     if block.chain in NETWORKS:
-        name = f"drand's {NETWORKS[block.chain].name}"
-        return f"{utc(block.time_s)} (round {block.number} of {name}, a number that nobody knew before)"
+        return f"{utc(block.time_s)} (round {block.number} of drand's {NETWORKS[block.chain].name})"
     said = ", as the file says" if is_bitcoin(block.chain) else ""  # no hash covers a Bitcoin block's number
     return f"{utc(block.time_s)} (block {block.number} of {block.chain}{said})"
 
