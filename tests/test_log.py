@@ -208,9 +208,10 @@ def test_a_failed_write_leaves_nothing_behind_in_store_or_memory(bench: Bench, m
             bench.admit(*raws)
     assert calls == 1
     assert bench.store.size() == 12
-    with monkeypatch.context() as patch, pytest.raises(StoreError, match="disk is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(bench.store, "set_tile", fail)
-        bench.enrol(4, "n2")
+        with pytest.raises(StoreError, match="disk is full"):
+            bench.enrol(4, "n2")
     assert [known.name for known in bench.log.registry.nodes()] == ["n1"]
     block = bench.log.seal()
     assert block and block.size == 12
