@@ -39,11 +39,16 @@ class BoardDouble:
         self.commands = 0
         self.received = 0
         self.port = ""
-        self.has_micropython = True
+        self.image: Path | None = None
         if not flash.exists():
             with flash.open("wb") as file:
                 file.truncate(kib * 1024)
         self._thread: threading.Thread | None = None
+
+    @property
+    def has_micropython(self) -> bool:
+        """Whether it has been flashed: from the start, or once the file `image` is there, by a double of esptool."""
+        return self.image is None or self.image.exists()
 
     def plug(self) -> str:
         """Give it power; returns its port."""

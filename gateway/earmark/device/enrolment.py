@@ -20,7 +20,7 @@ from earmark.errors import DeviceError
 
 HOME = "/earmark"
 NEXT = f"{HOME}/next"
-SLOT = install.SLOTS[0]
+SLOT = install.SLOT
 _PROMISE = b"earmark enrolment\x00"
 _NONCE = 32
 _BLINK_S = 60.0

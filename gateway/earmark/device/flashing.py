@@ -27,6 +27,7 @@ _INFO = "INFO_UF2.TXT"
 _BOARD_IDS = {"rp2040": "RPI-RP2", "rp2350": "RP2350", "rp2350-riscv": "RP2350"}
 _PERCENT = re.compile(rb"(\d{1,3})(?:\.\d+)? ?%")
 _KEPT_WORDS = 2000
+_STDERR = 2
 
 
 def find_program(name: str) -> str:
@@ -59,7 +60,7 @@ def write_by_mpflash(device: str, board: str, *, erase: bool) -> None:
     program = find_program("mpflash")
     erasing = ["--erase"] if erase else []
     command = [program, "flash", "--version", "stable", "--serial", device, "--board", board, *erasing]
-    status = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+    status = subprocess.run(command, stdout=_STDERR, check=False).returncode
     if status:
         raise DeviceError(
             f"mpflash ended with status {status}, its words are above. Without internet, give --micropython with an "

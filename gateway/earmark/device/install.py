@@ -9,7 +9,9 @@ from earmark.device.board import Board, OnBoard
 from earmark.errors import DeviceError
 
 LOADER = "/main.py"
-SLOTS = "/a", "/b"
+SLOT = "/a"
+UPDATES = "/b", "/earmark/slots.0", "/earmark/slots.1"
+"""The second slot, and which of the two runs: what is flashed is the only one, whatever was updated before."""
 PIECE = 1024
 SPARE = 64 << 10
 """Bytes of flash that stay free: settings, the slots' state, and an outbox that can hold something."""
@@ -20,16 +22,19 @@ Progress = Callable[[int, int], None]
 def install(board: Board, files: Mapping[str, bytes], progress: Progress) -> int:
     """Put files on the board, in their order; return how many bytes had to be written.
 
-    The first slot's manifest and the loader are to be the last two: a board that is unplugged before them runs what it
-    ran, or nothing, and the same call completes it.  What else is in the first slot goes, and the second slot with it.
-    Settings, key and outbox stay.  `DeviceError` where the flash has not enough room.
+    The loader is to be the last: it goes before anything else does, so that a board that is unplugged half-way runs
+    nothing, and the same call completes it.  What else is in the first slot goes, and with it the second slot and the
+    memory of updates.  Settings, key and outbox stay.  `DeviceError` where the flash has not enough room.
     """
     due = {path: content for path, content in files.items() if digest_on(board, path) != _digest(content)}
+    for path in UPDATES:
+        board.call("files", "remove", path)
     if not due:
         return 0
-    for path in SLOTS[1:]:
-        board.call("files", "remove", path)
-    for path, _ in board.call("files", "below", SLOTS[0]):
+    if LOADER in files:
+        due[LOADER] = files[LOADER]
+        board.call("files", "remove", LOADER)
+    for path, _ in board.call("files", "below", SLOT):
         if path not in files or path in due:
             board.call("files", "remove", path)
     total = sum(map(len, due.values()))

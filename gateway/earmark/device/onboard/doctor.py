@@ -119,6 +119,8 @@ def radio(seconds):
     names = [row[0].decode() for row in station.scan()]
     if not station.isconnected():
         station.connect(wifi["ssid"], wifi["password"])
+    if wifi["ssid"] not in names and "" not in names:  # a hidden one has no name
+        seconds = 0
     until = time.ticks_add(time.ticks_ms(), seconds * 1000)
     while not station.isconnected() and time.ticks_diff(until, time.ticks_ms()) > 0:
         time.sleep_ms(200)
