@@ -126,7 +126,9 @@ def verify_known(
 
     Each is verified once.  Empty where this installation cannot verify; `ProofError` for a false signature.
     """
-    known = {pair for pair in rounds if pair[0].chain in networks} if can_verify() else set()
+    known = {pair for pair in rounds if pair[0].chain in networks}
+    if not known or not can_verify():
+        return frozenset()
     for network in networks.values():
         mine = sorted((block.number, signature) for block, signature in known if block.chain == network.id)
         verify(network, mine)
