@@ -186,6 +186,13 @@ def _say_window(report: Report, screen: Screen) -> None:
         screen.say(f"Signed after: {part}", indent=2, style="yellow")
     else:
         screen.say("Signed after: not proven", indent=2, style="yellow")
+    if any(subject.not_before in report.rounds for subject in report.subjects):
+        screen.say(
+            "drand's independent operators sign a random number together, every few seconds. Nobody knew this one "
+            "before, and the statement holds it. Its signature was checked here, with nothing asked of anybody.",
+            indent=2,
+            style="dim",
+        )
     if before:
         screen.say(f"{it} existed before {_when(before)}.", indent=2)
         firm = [block for block, is_vouched in report.anchors if is_vouched]
@@ -194,13 +201,6 @@ def _say_window(report: Report, screen: Screen) -> None:
             screen.say(f"Without that authority's word: before {_when(earliest)}.", indent=2)
     else:
         screen.say("Existed before: not proven", indent=2, style="yellow")
-    if any(subject.not_before in report.rounds for subject in report.subjects):
-        screen.say(
-            "drand's independent operators sign a random number together, every few seconds. Nobody knew this one "
-            "before, and the statement holds it. Its signature was checked here, with nothing asked of anybody.",
-            indent=2,
-            style="dim",
-        )
     if after and before:
         screen.say(_width(before.time_s - after.time_s), indent=2)
     signers = {subject.claims.key: subject.signer for subject in report.subjects}.values()
