@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 import threading
 import tty
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import serial
 import smbus2
 
 from interpreters import MissingInterpreter, command
@@ -162,6 +164,18 @@ def test_a_serial_adapter_may_be_unplugged_and_come_back(firmware: Any, tmp_path
     unit.close()
     with pytest.raises(firmware.bus.SensorError, match="no-answer"):
         values(co2)
+
+
+def test_an_adapter_that_goes_while_it_sends(firmware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: serial.Serial) -> None:
+        raise termios.error(5, "Input/output error")
+
+    unit = Unit([])
+    monkeypatch.setattr(serial.Serial, "flush", gone)
+    co2 = sensor(firmware, {"kind": "uart", "path": unit.path}, {"driver": "mhz19", "warm_up_s": 0})
+    with pytest.raises(firmware.bus.SensorError, match="no-answer: the serial line is not there"):
+        values(co2)
+    unit.close()
 
 
 def scratchpad(text: str) -> str:

@@ -63,6 +63,7 @@ class _Line:
     def __init__(self, serial, settings):
         self._serial = serial
         self._settings = settings
+        self._gone = __import__("termios").error
         self._open = None
 
     def _device(self):
@@ -82,7 +83,10 @@ class _Line:
 
     def write(self, octets):
         self._device().write(octets)
-        self._device().flush()
+        try:
+            self._device().flush()
+        except self._gone as failure:  # no OSError, though the device went
+            raise OSError(5, str(failure))
 
     def close(self):
         if self._open is not None:
