@@ -21,7 +21,11 @@ from earmark.config import Farm
 from earmark.device import board as board_module
 from earmark.device import enrolment, install, ports
 from earmark.device.board import open_board
-from earmark.device.fingerprint import fingerprint
+from earmark.device.fingerprint import blinks, fingerprint
+from earmark.errors import ConfigError
+from earmark.hardware import library
+from earmark.hardware.build import fit
+from earmark.hardware.firmware import node_settings
 from earmark.operator import find_key
 from services import free_port, gateway, make_farm, takes_connections, wait_for
 from test_board_images import esp, program, put
@@ -245,3 +249,39 @@ def test_the_doctor_says_what_is_ill_and_what_helps(
 def checks(said: Said) -> dict[str, dict[str, str]]:
     assert said.status == 1, said.out + said.err
     return {check["what"]: check for check in said.json()["checks"]}
+
+
+def test_a_kit_sets_the_board_up_and_the_doctor_asks_its_buses(
+    earmark: Earmark, board: BoardDouble, enrol: Enrol, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(enrolment, "BLINK_MS", 1)
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    alone = enrol(board.port, "field-1", "--kit", "climate")
+    assert (alone.status, "--kit and --board go together" in alone.err) == (3, True)
+    said = enrol(board.port, "field-1", "--kit", "climate", "--board", "pico-w")
+    assert said.status == 0, said.err
+    with open_board(board.port) as opened:
+        settings = enrolment.settings_on(opened)
+        key = enrolment.look(opened).key
+    kit = node_settings(fit(library.kit("climate"), library.board("pico-w")))
+    assert key is not None
+    assert {name: settings[name] for name in kit} == kit
+    assert f"blinks the numbers {' '.join(map(str, blinks(key)))}" in said.words
+    found = checks(earmark("node", "doctor", "--port", board.port, "--json"))
+    assert (found["bus i2c0 (i2c)"]["state"], found["bus i2c0 (i2c)"]["seen"]) == ("ill", "nothing answers")
+    assert "wires" in found["bus i2c0 (i2c)"]["cure"]
+    assert {what.partition(" ")[0] for what, check in found.items() if check["state"] == "ill"} >= {"bus", "sensor"}
+    assert "no-answer" in found["sensor air (sht4x)"]["seen"]
+
+
+def test_a_node_is_enrolled_only_by_who_looked(
+    earmark: Earmark, board: BoardDouble, farm: Farm, tmp_path: Path
+) -> None:
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    password = put(tmp_path, "word", b"correct horse")
+    password.chmod(0o600)
+    words = ["--farm", farm.folder, "--port", board.port, "--wifi", "farm", "--wifi-password-file", password]
+    said = earmark("node", "enroll", "field-1", *words)
+    assert (said.status, "say --yes. Nothing was done" in said.err) == (3, True)
+    with pytest.raises(ConfigError):
+        find_key(farm, "field-1")

@@ -23,6 +23,7 @@ NEXT = f"{HOME}/next"
 SLOT = install.SLOT
 _PROMISE = b"earmark enrolment\x00"
 _NONCE = 32
+BLINK_MS = 250
 _BLINK_S = 60.0
 
 
@@ -81,7 +82,7 @@ def make_key(board: Board, folder: str = HOME) -> bytes:
 
 def show(board: Board, key: bytes, led: int | str) -> None:
     """Let the board's lamp blink the key's four numbers, twice."""
-    board.call("keys", "blink", led, blinks(key), 2, timeout_s=_BLINK_S)
+    board.call("keys", "blink", led, blinks(key), 2, BLINK_MS, timeout_s=_BLINK_S)
 
 
 def newest_seq(board: Board) -> int:

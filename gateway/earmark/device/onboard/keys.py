@@ -47,7 +47,7 @@ def newest(folder):
     return storage.open_outbox(folder, kid, {"outbox_bytes": None, "segment_bytes": 16384}, machine.SYNC).head[0]
 
 
-def blink(pin, counts, repeats):
+def blink(pin, counts, repeats, unit_ms):
     """Blink each count in turn, a pause between two, a longer one before the next time."""
     import machine
 
@@ -56,11 +56,11 @@ def blink(pin, counts, repeats):
         for count in counts:
             for _ in range(count):
                 led.value(1)
-                time.sleep_ms(220)
+                time.sleep_ms(unit_ms)
                 led.value(0)
-                time.sleep_ms(280)
-            time.sleep_ms(900)
-        time.sleep_ms(1500)
+                time.sleep_ms(unit_ms)
+            time.sleep_ms(4 * unit_ms)
+        time.sleep_ms(8 * unit_ms)
 
 
 def put_away(folder, former):
