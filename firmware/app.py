@@ -19,16 +19,17 @@ from outbox import OutboxError
 from pulse import LOOK_S, Pulse
 from sender import Sender
 from sensors import METHODS, REPLAYED, SensorError, failed
+from version import VERSION
 
-VERSION = "earmark-node 0.1.0"
 _MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
 _RETRY_S = 5
 
 
 def topics(site, name):
-    """(up, down, status, beacon) of a node (protocol.md §10)."""
+    """(up, down, status, beacon, ask, answer) of a node (protocol.md §10)."""
     base = "earmark/v1/" + site + "/"
-    return base + name + "/up", base + name + "/down", base + name + "/status", base + "beacon"
+    own = base + name
+    return own + "/up", own + "/down", own + "/status", base + "beacon", own + "/ask", own + "/answer"
 
 
 def client_id(site, name, password):
@@ -43,7 +44,7 @@ class Node:
     """A node from its boot statement on.  `run` returns once it is done, if its settings let it end, and raises what
     it cannot live with."""
 
-    def __init__(self, settings, signer, outbox, sensors, board, clock, say):
+    def __init__(self, settings, signer, outbox, sensors, board, clock, say, slots=None):
         self._settings = settings
         self._signer = signer
         self._outbox = outbox
@@ -54,8 +55,13 @@ class Node:
         self._board = board
         self._clock = clock
         self._say = say
-        self._up, self._down, self._presence, self._beacon = topics(settings["site"], settings["name"])
+        named = topics(settings["site"], settings["name"])
+        self._up, self._down, self._presence, self._beacon, self._ask, self._answer = named
         self._chain = Chain(signer, settings["name"], outbox, clock)
+        self._boot_seq = None
+        self._software = VERSION
+        self._updates = self._make_updates(slots) if slots else None
+        self.restarting = False
         self._names = Names(board.name_server)
         self._pulse = Pulse()
         self._link = self._make_link(settings["broker"])
@@ -80,7 +86,7 @@ class Node:
             broker["host"],
             broker["port"],
             client_id(self._settings["site"], self._settings["name"], broker["password"]),
-            [self._down, self._beacon],
+            [self._down, self._beacon] + ([self._answer] if self._updates else []),
             self._receive,
             self._linked,
             user=broker["user"],
@@ -98,6 +104,8 @@ class Node:
     def _resume(self):
         """Whether this is a wake from a deep sleep: then what was kept over it goes on."""
         kept = self._board.kept()
+        if self._updates and self._updates.on_trial:
+            return False  # only a boot statement confirms it
         state = kept and retained.decode(kept[0], self._chain.boot_count - 1, self._outbox.head[0])
         if not state:
             return False
@@ -118,6 +126,43 @@ class Node:
             "checkpoint": self._sender.checkpoint,
             "names": [[host, address] for host, address in sorted(self._names.known.items())],
         }
+
+    def _make_updates(self, slots):
+        """The node's updates; None where it takes none."""
+        import updates
+
+        own = updates.running(slots)
+        self._software = own.version if own else VERSION
+        if own is None or self._settings["operator_key"] is None:
+            what = "release.cbor in its slot" if own is None else "operator_key in node.json"
+            self._say("this node takes no updates: there is no " + what)
+            return None
+        return updates.Updates(
+            self._settings,
+            slots,
+            own,
+            self._board.SYNC,
+            self._say,
+            self._tell_update,
+            lambda payload: self._link.publish(self._ask, payload),
+            self._restart,
+            self._link_up,
+        )
+
+    def _tell_update(self, *what):
+        self._chain.updated(*what)
+        self._sender.wake()
+
+    async def _link_up(self):
+        await self._link.wait_up()
+
+    def updating(self):
+        """Whether an update is asked for or under way, so that this is no time to sleep."""
+        return self._updates is not None and self._updates.busy
+
+    def _restart(self):
+        self.restarting = True
+        self._stopped.set()
 
     async def run(self):
         """Sign the boot statement, unless this is a wake, then live."""
@@ -155,6 +200,8 @@ class Node:
     def connecting(self):
         """The loops that bring what is stored to the gateway, and the light that shows how they fare."""
         work = [self._link.run(), self._sender.run(), self._answers()]
+        if self._updates:
+            work.append(self._updates.run())
         work.append(self._board.network(self._settings, self._clock, self._names, self._say))
         led = self._board.led(self._settings["status_led"])
         if led:
@@ -188,7 +235,7 @@ class Node:
 
     def _boot(self):
         board = "%s; Ed25519 %s" % (self._board.NAME, ed25519.name())
-        seq = self._chain.boot(VERSION, self._board.reset_cause(), board, self._sensors)
+        seq = self._boot_seq = self._chain.boot(self._software, self._board.reset_cause(), board, self._sensors)
         said = (self._chain.boot_count, self._signer.did, seq, self._outbox.count)
         self._say("boot %d of %s: signed seq %d; %d statements wait for the gateway" % said)
         for sensor in self._sensors:
@@ -216,6 +263,8 @@ class Node:
                 self._acks.pop(0)
             self._acks.append(payload)
             self._acked.set()
+        elif topic == self._answer and self._updates:
+            self._updates.take(payload)
         elif topic == self._beacon:
             try:
                 self._chain.beacon = beacon.nonce(payload)
@@ -250,6 +299,9 @@ class Node:
         self._counts["refused"] += len(refused)
         self._counts["acknowledged"] += freed - len(refused)
         self._doubt(answer)
+        booted = self._boot_seq
+        if self._updates and booted and any(first <= booted <= last for first, last in answer.runs):
+            self._updates.acknowledged()
         if freed:
             self._freed.set()
             self._sender.wake()

@@ -56,6 +56,11 @@ class Chain:
         """Sign a SenML pack; `positions` replaces those of the recordings it was taken from."""
         return self._store(statement.READINGS, payload, method=method, positions=positions)
 
+    def updated(self, entry, had, number, outcome, reason):
+        """Say what became of an update: the operator's statement by its entry, the release before and the one named."""
+        body = {0: "updated", 1: entry, 2: had, 3: number, 4: outcome, 5: _cut(reason)}
+        return self._store(statement.BODY, cbor.encode(body))
+
     def tell_dropped(self):
         """Sign a gap statement for each range that was dropped and not told of; yields each as text once stored."""
         due = self._outbox.due()

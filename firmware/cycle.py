@@ -56,13 +56,13 @@ class Cycle:
         return state
 
     async def _connect(self):
-        """Send, until nothing waits any more or `awake_s` is over."""
+        """Send, until nothing waits any more or `awake_s` is over, and no update is under way."""
         tasks = [asyncio.create_task(work) for work in self._node.connecting()]
         until_ms = self._clock.uptime_ms() + self._settings["awake_s"] * 1000
         before = self._outbox.count
-        while self._outbox.count and self._clock.uptime_ms() < until_ms:
+        while self._node.updating() or (self._outbox.count and self._clock.uptime_ms() < until_ms):
             self._pulse.beat(_NAME)
-            await within(self._node.freed(), min(LOOK_S, max(until_ms - self._clock.uptime_ms(), 0) / 1000))
+            await within(self._node.freed(), min(LOOK_S, max(until_ms - self._clock.uptime_ms(), 100) / 1000))
         self._reached = self._outbox.count < before
         self._say("%d statements were acknowledged, %d wait" % (before - self._outbox.count, self._outbox.count))
         await self._node.leave(ASLEEP)

@@ -1,6 +1,6 @@
 """Start the node: `main.py --dir DIR`, settings in DIR/node.json; `--identity` makes the key and prints its did.
 
-Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run.
+Exits 0 when done, 2 when called or set up wrongly, 3 when it could not run, 4 to be started again by its loader.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from outbox import OutboxError
 from say import Log
 from sensors import SensorError
 
+_RESTART = 4  # the loader starts it anew
 _USAGE = "usage: main.py --dir DIR [--identity]"
 
 
@@ -49,7 +50,8 @@ def _signer(machine, where):
     return identity.load_or_create(where + "/identity", machine.urandom, machine.SYNC)
 
 
-def _live(machine, where, signing):
+def _live(machine, where, signing, slots):
+    """Run the node; returns whether it is to be started again."""
     chosen = settings.load(where + "/node.json")
     held = machine.lock(where)
     clock = machine.clock(chosen)
@@ -60,9 +62,10 @@ def _live(machine, where, signing):
     outbox = storage.open_outbox(where, signer.kid, chosen, machine.SYNC)
     for name in storage.of_others(where, signer.kid, machine.SYNC):
         say("outbox/%s is of another key and stays as it is: keep it for as long as somebody may ask for it" % name)
-    node = app.Node(chosen, signer, outbox, sensors, machine, clock, say)
+    node = app.Node(chosen, signer, outbox, sensors, machine, clock, say, slots)
     asyncio.run(node.run())
-    return held
+    del held
+    return node.restarting
 
 
 def _stopped(machine, where):
@@ -77,8 +80,8 @@ def _stopped(machine, where):
     machine.restart()
 
 
-def main(given):
-    """Run until done; returns the exit status."""
+def main(given, slots=None):
+    """Run until done; returns the exit status.  `slots` is the loader's, where one started this."""
     if hasattr(gc, "threshold"):
         # Collect early: what lives long then stays together, and a large block is still to be had after weeks.
         gc.threshold((gc.mem_free() + gc.mem_alloc()) // 4)
@@ -88,20 +91,20 @@ def main(given):
     except ValueError as word:
         print("%s: %s" % (word, _USAGE))
         return 2
-    status = _run(machine, where, only_identity)
-    if status and not only_identity:
+    status = _run(machine, where, only_identity, slots)
+    if status not in (0, _RESTART) and not only_identity:
         _stopped(machine, where)
     return status
 
 
-def _run(machine, where, only_identity):
+def _run(machine, where, only_identity, slots):
     try:
         signing = ed25519.choose()
         make_folder(where, machine.SYNC)
         if only_identity:
             print(_signer(machine, where).did)
-        else:
-            _live(machine, where, signing)
+        elif _live(machine, where, signing, slots):
+            return _RESTART
     except settings.SettingsError as wrong:
         print("node.json: %s" % wrong)
         return 2

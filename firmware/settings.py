@@ -38,6 +38,9 @@ TABLE = {
     "status_s": (60, "seconds from one status line to the next"),
     "exit_when_done": (False, "end once all recordings are replayed and everything is acknowledged"),
     "wifi": (None, 'on boards: {"ssid": …, "password": …}'),
+    "operator_key": (None, "the operator's public key: whose releases the node takes; without it, none"),
+    "update_s": (300, "seconds from one question for an update to the next"),
+    "trial_s": (900, "seconds in which a new release must reach the gateway"),
     "ntp_host": ("pool.ntp.org", "on boards: where the time is asked"),
 }
 BROKER = {
@@ -68,6 +71,8 @@ _POSITIVE = (
     "status_s",
     "send_every",
     "awake_s",
+    "update_s",
+    "trial_s",
 )
 _MODES = ("always-on", "deep-sleep")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
@@ -135,6 +140,7 @@ def check(given):
     settings["broker"] = _broker(settings["broker"])
     settings["gateway_key"] = public_key(settings["gateway_key"])
     settings["buses"] = _buses(settings["buses"])
+    settings["operator_key"] = settings["operator_key"] and public_key(settings["operator_key"], "operator_key")
     if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
         raise SettingsError("sensors must be a list of at most 32: " + TABLE["sensors"][1])
     return settings
@@ -259,7 +265,7 @@ def checked_name(value, setting):
         raise SettingsError("%s must be 1 to 32 of a-z, 0-9 and -, the first not -" % setting)
 
 
-def public_key(text):
+def public_key(text, setting="gateway_key"):
     """The 32 bytes of a public key written as did or as hexadecimal digits (protocol.md §2)."""
     try:
         if text.startswith("did:key:z"):
@@ -273,4 +279,4 @@ def public_key(text):
             return unhexlify(text)
     except (AttributeError, TypeError, ValueError, OverflowError):
         pass
-    raise SettingsError("gateway_key must be the gateway's did (did:key:z…), or its key as 64 hexadecimal digits")
+    raise SettingsError("%s must be a did (did:key:z…), or a key as 64 hexadecimal digits" % setting)

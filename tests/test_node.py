@@ -59,6 +59,10 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         (self.folder / "node.json").write_text(json.dumps(settings))
 
+    def use_loader(self) -> None:
+        """Start by the loader in the node's directory from now on, which needs no firmware beside it."""
+        self._command[-3] = str(self.folder / "loader.py")
+
     def start(self) -> None:
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)

@@ -90,7 +90,8 @@ def node_settings(farm: Farm, name: str, key: bytes, *, is_here: bool = False) -
         broker["tls"] = {"ca": str(authority.resolve()) if is_here else authority.name}
         if authority == authority_file(farm):
             broker["tls"]["server_name"] = server_name(farm.config.farm.site)
-    return {"site": farm.config.farm.site, "name": name, "gateway_key": _gateway_did(farm), "broker": broker}
+    keys = {"gateway_key": _gateway_did(farm), "operator_key": did(farm.operator_key())}
+    return {"site": farm.config.farm.site, "name": name} | keys | {"broker": broker}
 
 
 def network_address() -> str:

@@ -3,6 +3,7 @@
 FARM/earmark.toml       the configuration
 FARM/keys/              operator.key, gateway.key (32-byte seeds, plain or sealed), broker.json (passwords); private
 FARM/earmark.db         the log and all else that the gateway keeps
+FARM/releases/          files of the node firmware that the operator released, by their SHA-256
 FARM/broker/            the embedded broker's streams
 """
 
@@ -50,6 +51,11 @@ class Farm:
     def high_water(self) -> Path:
         """The file that remembers the newest checkpoint, so that an older database beside it is noticed."""
         return self.folder / "earmark.checkpoint"
+
+    @property
+    def releases(self) -> Path:
+        """The folder of the releases' files, each under its SHA-256."""
+        return self.folder / "releases"
 
     def signer(self, role: str) -> Signer:
         """Return the key of the `operator` or the `gateway`; `ConfigError` where it is not here or does not open."""

@@ -27,6 +27,7 @@ from earmark.mqtt import Endpoint, Link, Message
 from earmark.process import Watchdog, clock_ms, machine_memory
 from earmark.public import Public
 from earmark.published import PublishedLog
+from earmark.releases import Releases
 from earmark.rights import GATEWAY_USER
 from earmark.serving import listening, serving
 from earmark.statement import decode, origin
@@ -69,6 +70,9 @@ class Gateway:
         self._memory = BrokerMemory(endpoint, _session(farm, "checkpoint"), self._mark_topic, self._mark)
         qos = 0 if config.broker.embedded else 1
         self._link = Link(endpoint, _session(farm), [f"{topics}/+/up", f"{topics}/+/status"], self._take, qos)
+        self._releases = Releases(farm, lambda: self._log.registry, self._store.statement, self._answer)
+        asks = [f"{topics}/+/ask"]
+        self._asked = Link(endpoint, _session(farm, "releases"), asks, self._releases.take, 0)
         self._broker = _broker(farm) if config.broker.embedded else None
         self._metrics = Metrics()
         self._watchdog = Watchdog()
@@ -167,7 +171,7 @@ class Gateway:
         """Hold what the broker remembers against the store; messages are taken only once it has answered."""
         self._memory.listen()
         if self._memory.has_answered and len(links) == 1:
-            links.append(asyncio.create_task(self._link.run()))
+            links += [asyncio.create_task(link.run()) for link in (self._link, self._asked)]
 
     def _remember(self) -> None:
         """Keep the newest checkpoint where an old database cannot hide it, before anything that carries it goes out."""
@@ -220,6 +224,7 @@ class Gateway:
             verified.clear()
         submitted = self._log.take_submissions()
         self._settle(submitted)
+        self._releases.announce(outcome.index for outcome in submitted if outcome.index is not None)
         if any(outcome.error is None for outcome in submitted):
             self._settle(self._log.retry())
         self._seal()
@@ -230,6 +235,9 @@ class Gateway:
         if answers:
             site = self._config.farm.site
             self._link.answer([(f"earmark/v1/{site}/{name}/down", payload) for name, payload in answers])
+
+    def _answer(self, messages: list[tuple[str, bytes]]) -> None:
+        self._asked.answer(messages)
 
     def _keep_house(self) -> None:
         self._settle(self._log.retry())

@@ -109,7 +109,7 @@ def read_private(path: Path, what: str) -> str:
     return text
 
 
-def replace_private(path: Path, text: str) -> None:
+def replace_private(path: Path, text: str | bytes) -> None:
     """Write a file that only its owner reads, synced, in the place of what is there: at any moment it is one or the
     other, whole.
 
@@ -121,10 +121,10 @@ def replace_private(path: Path, text: str) -> None:
         missing_ok=True
     )  # an interrupted call's; no link is followed that the folder's owner put there for root
     try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             _keep_owner(path, file.fileno())
-            file.write(text)
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

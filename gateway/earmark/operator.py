@@ -5,7 +5,7 @@ A statement is left in the store for the gateway, or admitted at once where no g
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from earmark import cose
 from earmark.certificates import found_authority
@@ -15,6 +15,8 @@ from earmark.highwater import HighWater
 from earmark.log import Log, load_registry
 from earmark.process import clock_ms
 from earmark.registry import Enrolment
+from earmark.release import decode as decode_manifest
+from earmark.release import sha256
 from earmark.rights import GATEWAY_USER
 from earmark.statement import NO_ENTRY, REGISTRY, Clock, decode, origin, sign
 from earmark.store import Store
@@ -45,6 +47,14 @@ def rotate(farm: Farm, key: bytes, successor: bytes, reason: str) -> int:
 def revoke(farm: Farm, key: bytes, reason: str, since: int | None = None) -> int:
     """Revoke a node's key and return the leaf of the statement; from leaf `since` on nothing of the key counts."""
     return _say(farm, {0: "revocation", 1: key, 2: reason} | ({} if since is None else {3: since}))
+
+
+def update(farm: Farm, manifest: bytes, nodes: Sequence[str]) -> int:
+    """Release firmware by its manifest for nodes of its target, all of them where none is named; return the leaf."""
+    found = decode_manifest(manifest)
+    about = {1: found.number, 2: found.version, 3: found.target, 4: sha256(manifest), 5: len(manifest)}
+    name = origin(farm.config.farm.site, farm.signer("gateway").key)
+    return _say(farm, {0: "update"} | about | {6: name, 7: sorted(set(nodes))})
 
 
 def find_key(farm: Farm, who: str) -> Enrolment:

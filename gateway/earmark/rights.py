@@ -28,6 +28,7 @@ def rights(site: str, user: str, gateway: str = GATEWAY_USER) -> Rights:
     topics = f"earmark/v1/{site}"
     if user == gateway:
         checkpoint = f"{topics}/checkpoint"
-        read = (f"{topics}/+/up", f"{topics}/+/status", checkpoint)
-        return Rights((f"{topics}/+/down", f"{topics}/beacon", checkpoint), read)
-    return Rights((f"{topics}/{user}/up", f"{topics}/{user}/status"), (f"{topics}/{user}/down", f"{topics}/beacon"))
+        write = f"{topics}/+/down", f"{topics}/+/answer", f"{topics}/beacon", checkpoint
+        return Rights(write, (f"{topics}/+/up", f"{topics}/+/status", f"{topics}/+/ask", checkpoint))
+    own = f"{topics}/{user}"
+    return Rights((f"{own}/up", f"{own}/status", f"{own}/ask"), (f"{own}/down", f"{own}/answer", f"{topics}/beacon"))

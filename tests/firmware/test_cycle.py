@@ -107,6 +107,9 @@ class Gateway:
         self.count = 0
         self.is_half_full = False
 
+    def updating(self):
+        return False
+
     async def measure(self):
         self.count += 1
         self.log.append("measure")

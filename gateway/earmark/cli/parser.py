@@ -15,6 +15,8 @@ COMMANDS = {
     "node enroll": ("earmark.cli.nodes", "let a node's statements into the log"),
     "node doctor": ("earmark.cli.doctor", "look for what is wrong with the board on a serial port"),
     "node flash": ("earmark.cli.flash", "put MicroPython and Earmark onto the board on a serial port"),
+    "node build": ("earmark.cli.builds", "build a release of the node firmware"),
+    "node update": ("earmark.cli.updates", "release firmware to nodes, and show how far they are"),
     "node list": ("earmark.cli.nodelist", "show the nodes, what they said last, and which keys wait"),
     "node monitor": ("earmark.cli.monitor", "show what the board on a serial port says"),
     "node revoke": ("earmark.cli.endings", "end a node's key for good"),
@@ -63,7 +65,7 @@ GROUPS = {
 
 _WITHOUT_FARM = {
     "init", "demo", "calendar init", "calendar run", "witness init", "witness run", "witness list", "check", "unpack",
-    "node doctor", "node flash", "node monitor",
+    "node build", "node doctor", "node flash", "node monitor",
     "kit list", "kit show", "kit check", "kit wire", "kit bom", "kit battery",
 }  # fmt: skip
 """Commands without --farm."""
