@@ -21,7 +21,7 @@ help:
 	@echo 'make check   lint, format, types and import layers only'
 	@echo 'make faults  run only the tests that kill processes and break disks, brokers and chains'
 	@echo 'make fuzz    fuzz every decoder of foreign bytes, RUNS inputs each (50000), from where the last run ended'
-	@echo 'make soak    a simulated day of 200 nodes, and a month of 1,000 anchored blocks, with random faults all along'
+	@echo 'make soak    a simulated day of 200 nodes, a fast day of real ones, and a month of 1,000 anchored blocks, with random faults'
 	@echo 'make bench   measure everything into tests/bench/report.md, in about an hour (QUICK=1: in a minute, roughly)'
 	@echo 'make kits    write the build pages in docs/kits anew, with their pictures'
 	@echo 'make format  rewrite the sources as make check wants them'
@@ -55,6 +55,8 @@ faults: tools
 
 soak: tools
 	$(BIN)/python tests/soak.py --report tests/bench/faults.json
+	@tools/micropython.sh
+	$(BIN)/python tests/node_soak.py --report tests/bench/faults.json
 	$(BIN)/python tests/anchor_month.py --blocks 1000 --report tests/bench/anchors.json
 
 fuzz: tools

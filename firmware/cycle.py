@@ -3,7 +3,7 @@
 import asyncio
 
 import retained
-from link import ASLEEP, within
+from link import ASLEEP, stop, within
 from pulse import LOOK_S
 
 _NAME = "cycle"
@@ -66,11 +66,5 @@ class Cycle:
         self._reached = self._outbox.count < before
         self._say("%d statements were acknowledged, %d wait" % (before - self._outbox.count, self._outbox.count))
         await self._node.leave(ASLEEP)
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            try:
-                await task
-            except asyncio.CancelledError:
-                pass
+        await stop(tasks)
         self._board.network_off()

@@ -12,7 +12,7 @@ from clock import elapsed_ms, ticks_ms
 from dial import dial
 
 OFFLINE, ONLINE, ASLEEP = b"offline", b"online", b"asleep"
-_LEAVE_MS, _POLL_MS = 2000, 20
+_LEAVE_MS, _AGAIN_MS, _POLL_MS = 2000, 200, 20
 _QUEUE = 64  # packets waiting beyond the window before a broker that does not read is given up
 _FAILURES = (OSError, EOFError, ValueError, MemoryError, asyncio.TimeoutError, packets.PacketError)
 
@@ -28,6 +28,22 @@ async def within(waiting, seconds):
     except asyncio.TimeoutError:
         return False
     return True
+
+
+async def stop(tasks):
+    """Cancel tasks and wait for their end.
+
+    MicroPython's `wait_for` loses a cancellation that comes as its time is over, so what does not end is asked again.
+    """
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        waited_ms = 0
+        while not task.done():
+            await asyncio.sleep(_POLL_MS / 1000)
+            waited_ms += _POLL_MS
+            if waited_ms % _AGAIN_MS == 0:
+                task.cancel()
 
 
 class Link:
@@ -73,6 +89,7 @@ class Link:
         self._heard = ticks_ms()
         self._answered = ticks_ms()  # the last SUBACK or PUBACK, or when the first one came due
         self._failure = None
+        self._leaving = False
 
     @property
     def up(self):
@@ -100,7 +117,9 @@ class Link:
         return True
 
     async def close(self, word):
-        """Say a last word and take leave, so that the broker does not send the will; `run` is then to be cancelled."""
+        """Say a last word and take leave, so that the broker does not send the will; `run` ends, now or when it is
+        cancelled."""
+        self._leaving = True
         if self.up and self.presence:
             self._put(self.presence, word, retain=True)
         for _ in range(_LEAVE_MS // _POLL_MS):
@@ -119,7 +138,8 @@ class Link:
         self._send(packets.publish(topic, payload, number, retain))
 
     async def run(self):
-        """Connect, and connect again, until cancelled."""
+        """Connect, and connect again, until cancelled or closed."""
+        self._leaving = False
         delay_s = self.retry_s[0]
         while True:
             before = self.session
@@ -128,6 +148,8 @@ class Link:
                 await self._connection()
             except _FAILURES as failure:
                 reason = _words(failure, self.tls)
+            if self._leaving:
+                return
             if self.session != before:
                 delay_s = self.retry_s[0]
             wait_ms = int(delay_s * 1000)
@@ -148,7 +170,7 @@ class Link:
             raise self._failure or OSError("the connection ended")
         finally:
             self._end()
-            await _stop(tasks)
+            await stop(tasks)
             await _close(writer)
 
     async def _dial(self):
@@ -300,16 +322,6 @@ def _words(failure, tls=None):
     if tls and ("certificate" in words.lower() or "CERT" in words or "X509" in words):
         return words + ": a captive portal, or a broker of another farm"
     return words
-
-
-async def _stop(tasks):
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        try:
-            await task
-        except asyncio.CancelledError:
-            pass
 
 
 async def _close(writer):

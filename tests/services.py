@@ -158,6 +158,11 @@ class Mosquitto:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda: takes_connections(self._port), "Mosquitto takes connections")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def stop(self) -> None:
         """End it in good order: it writes down what it retained."""
         assert self._process is not None

@@ -7,7 +7,7 @@ import random
 import unittest_mini as unittest
 
 import packets
-from link import Link, LinkDown
+from link import Link, LinkDown, stop, within
 
 if hasattr(gc, "threshold"):
     gc.threshold(65536)  # what the cases keep would otherwise lie scattered over the whole heap
@@ -419,6 +419,23 @@ class Delays(unittest.TestCase):
             full_ms = min(16 << number, 128)
             self.assertTrue(full_ms // 2 <= wait_ms <= full_ms, waits)
         self.assertTrue(len(set(waits[3:])) > 1, waits)
+
+
+class Stopping(unittest.TestCase):
+    def test_a_cancellation_that_comes_as_a_wait_is_over_is_not_lost(self):
+        async def loop(event):
+            while True:
+                await within(event.wait(), 0.002)
+
+        async def steps():
+            event = asyncio.Event()
+            for _ in range(60):
+                tasks = [asyncio.create_task(loop(event)) for _ in range(3)]
+                await asyncio.sleep(0.0061)
+                await asyncio.wait_for(stop(tasks), 5)
+                self.assertTrue(all(task.done() for task in tasks))
+
+        asyncio.run(steps())
 
 
 class Texts(unittest.TestCase):
