@@ -75,6 +75,7 @@ class Node:
         self._failure = None
         self._refused = []
         self._replaying = 0
+        self._measuring = "cycle" if settings["mode"] == "deep-sleep" else "measure"
         self._no_reading = False
         self._quiet_since_s = 0
         self._woken = self._resume()
@@ -360,6 +361,7 @@ class Node:
     async def _sample(self, method, group):
         readings = []
         for sensor in group:
+            self._pulse.beat(self._measuring)
             try:
                 fresh = await sensor.read()
                 for name, _, error in fresh:

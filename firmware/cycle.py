@@ -6,7 +6,7 @@ import retained
 from link import ASLEEP, stop, within
 from pulse import LOOK_S
 
-_NAME = "cycle"
+_NAME = "cycle"  # of the loop, and in app.py
 _SHORTEST_MS = 1000
 
 

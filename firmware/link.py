@@ -293,7 +293,7 @@ class Link:
 
 
 _PORTAL = ": a captive portal in the network, or the port of another service"
-_NO_TLS = ("INVALID_RECORD", "INVALIDRECORD", "WRONG_VERSION", "UNEXPECTED_MESSAGE", "RECORD_LAYER", "ILLEGAL_PARAM")
+_NO_TLS = ("invalid_record", "invalid ssl record", "wrong_version", "unexpected_message", "unexpected message")
 
 
 async def _first(reader):
@@ -317,7 +317,7 @@ def _words(failure, tls=None):
     if isinstance(failure, EOFError):
         return "the broker closed the connection"
     words = " ".join(str(failure).split()) or type(failure).__name__
-    if tls and any(sign in words for sign in _NO_TLS):
+    if tls and any(sign in words.lower() for sign in _NO_TLS):
         return words + ": no TLS there" + _PORTAL
     if tls and ("certificate" in words.lower() or "CERT" in words or "X509" in words):
         return words + ": a captive portal, or a broker of another farm"

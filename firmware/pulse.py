@@ -13,8 +13,8 @@ LOOK_S = 5  # a loop that waits for something looks up so often
 class Pulse:
     """The loops that said that they run, each by its name, and when they were last heard."""
 
-    def __init__(self, bound_s=BOUND_S):
-        self._bound_ms = bound_s * 1000
+    def __init__(self, bound_s=None):
+        self._bound_ms = (bound_s or BOUND_S) * 1000
         self._beats = {}
         self.feed = lambda: None
 

@@ -17,6 +17,7 @@ import asyncio  # noqa: E402
 import time  # noqa: E402
 
 import chip  # noqa: E402
+
 import clock  # noqa: E402
 
 SLEPT = 42
@@ -56,12 +57,14 @@ import dial  # noqa: E402
 import link  # noqa: E402
 import names  # noqa: E402
 import ntp  # noqa: E402
+import pulse  # noqa: E402
 import udp  # noqa: E402
 
 # What waits for the loopback of this machine waits by its time.
 udp._POLL_MS, udp.WAIT_MS, udp.TRIES = 5 * SPEED, 400 * SPEED, 1
 dial._POLL_MS = 2 * SPEED
 link._POLL_MS, link._LEAVE_MS, link._AGAIN_MS = 5 * SPEED, 1000 * SPEED, 50 * SPEED
+pulse.BOUND_S = 6 * SPEED
 _dial, _ask, _names = dial.dial, ntp.ask, names.Names
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import socket
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +83,16 @@ def configure(node: NodeProcess, farm: Farm, folder: Path, **broker: Any) -> Non
     node.configure(json.loads(json.dumps(settings)) | own)
 
 
+def answer_in_http(portal: socket.socket) -> None:
+    """Answer whoever comes, in plain HTTP, whatever they say."""
+    with contextlib.suppress(OSError):
+        while True:
+            guest, _ = portal.accept()
+            with guest:
+                guest.recv(4096)
+                guest.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0\r\n\r\n")
+
+
 def test_a_recording_arrives_over_tls_under_the_nodes_own_user(
     node: NodeProcess, farm: Farm, kind: str, tmp_path: Path
 ) -> None:
@@ -113,6 +125,28 @@ def test_whether_it_is_there_is_known_to_whoever_watches_the_farm(
         wait_for(lambda: shows("1.0"), "the gateway shows that the node is there")
         node.kill()
         wait_for(lambda: shows("0.0"), "the broker's last will for it shows that it is not")
+
+
+@pytest.mark.parametrize("kind", ["embedded"])
+def test_a_broker_of_another_authority_learns_no_password(
+    node: NodeProcess, farm: Farm, kind: str, tmp_path: Path
+) -> None:
+    other = make_farm(tmp_path / "other", free_port(), tls=True)
+    (node.folder / "authority.pem").write_bytes(authority_file(other).read_bytes())
+    configure(node, farm, tmp_path)
+    with running(farm, kind, tmp_path):
+        node.start()
+        wait_for(lambda: "captive portal" in (node.folder / "node.log").read_text(), "the node says what that may be")
+        assert "connected to" not in (node.folder / "node.log").read_text()
+
+
+@pytest.mark.parametrize("kind", ["embedded"])
+def test_a_portal_that_speaks_no_tls_is_named(node: NodeProcess, farm: Farm, kind: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as portal:
+        threading.Thread(target=answer_in_http, args=(portal,), daemon=True).start()
+        configure(node, farm, tmp_path, port=portal.getsockname()[1])
+        node.start()
+        wait_for(lambda: "no TLS there: a captive portal" in (node.folder / "node.log").read_text(), "the node says so")
 
 
 @pytest.mark.parametrize("kind", ["embedded"])
