@@ -17,12 +17,13 @@ from link import Link, within
 from names import Names
 from outbox import OutboxError
 from pulse import LOOK_S, Pulse
+from replaying import Replay
 from sender import Sender
 from sensors import METHODS, REPLAYED, SensorError, failed
 from version import VERSION
 
 _MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
-_RETRY_S = 5
+_SEEN_S = 5  # at shorter intervals not every statement makes a line
 
 
 def topics(site, name):
@@ -384,53 +385,15 @@ class Node:
     def _store(self, method, payload, positions=None):
         self._pulse.feed()
         seq = self._chain.readings(method, payload, positions)
-        if self._settings["interval_s"] >= _RETRY_S and method != REPLAYED:
+        if self._settings["interval_s"] >= _SEEN_S and method != REPLAYED:
             self._say("signed seq %d: %d bytes of readings, %s" % (seq, len(payload), METHODS[method]))
         self._tell_dropped()
         self._sender.wake()
 
     async def _replay(self, recording):
-        position = self._chain.positions.get(recording.key, recording.start)
-        end = False
-        while not end:
-            while self._outbox.count >= self._settings["backlog"]:
-                self._freed.clear()
-                await self._freed.wait()
-            payload, after, end = self._next_pack(recording, position)
-            if payload and not await self._store_rows(recording, payload, after):
-                end = False
-                continue
-            position = after
-            await asyncio.sleep(recording.pause_ms / 1000 if payload else 0)
+        await Replay(recording, self._settings, self._chain, self._outbox, self._store, self._freed, self._say).run()
         self._replaying -= 1
-        self._say("%s: the recording is replayed to its end; %d statements wait" % (recording.name, self._outbox.count))
         self._freed.set()
-
-    def _next_pack(self, recording, position):
-        """(payload or None, position after it, end): as many rows as go into one statement; one too large for any is
-        told and left out."""
-        most = recording.rows_per_statement
-        while True:
-            rows, after, end = recording.rows(position, most, self._say)
-            payload = packs.of_rows(self._settings["name"] + "/", rows) if rows else None
-            if payload and len(payload) > packs.MAX_SIZE and len(rows) == 1:
-                said = (recording.name, position, packs.MAX_SIZE)
-                self._say("%s: the row at or after byte %d is left out: its readings take more than %d bytes" % said)
-                payload = None
-            if not payload or len(payload) <= packs.MAX_SIZE:
-                return payload, after, end
-            most = max(1, most // 2)
-
-    async def _store_rows(self, recording, payload, after):
-        positions = dict(self._chain.positions)
-        positions[recording.key] = after
-        try:
-            self._store(REPLAYED, payload, positions)
-        except OutboxError as failure:
-            self._say("%s waits: %s" % (recording.name, failure))
-            await asyncio.sleep(_RETRY_S)
-            return False
-        return True
 
     async def _finish(self):
         """Stop once every recording is at its end and nothing waits for the gateway."""

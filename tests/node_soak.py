@@ -134,7 +134,9 @@ class FastNode:
     @property
     def head(self) -> int:
         """The last `seq` that it signed."""
-        seq: int = Outbox(Folder(str(self.folder / "outbox"), NoSync()), 1 << 22, 1 << 14).head[0]
+        [own] = (self.folder / "outbox").iterdir()
+        seq: int = Outbox(Folder(str(own), NoSync()), 1 << 22, 1 << 14).head[0]
+        assert seq, f"{self.name} signed nothing"
         return seq
 
 

@@ -7,6 +7,7 @@ import unittest_mini as unittest
 
 import app
 import cbor
+import replaying
 import settings
 from clock import HOST, Clock
 from identity import Identity
@@ -88,12 +89,12 @@ class Node(unittest.TestCase):
             return seq
 
         node._chain.readings = counted
-        app._RETRY_S = 0
+        replaying.RETRY_S = 0
         try:
             node._boot()
             asyncio.run(asyncio.wait_for(node._replay(sensor), 20))
         finally:
-            app._RETRY_S = 5
+            replaying.RETRY_S = 5
         self.assertEqual(sensor.method, REPLAYED)
         self.assertTrue(any("told later" in text for text in self.said))
         self.assertEqual((len(stored), len(set(stored))), (ROWS, ROWS))
