@@ -29,14 +29,14 @@ class BoardDouble:
     """A board that is plugged in between `plug` and `unplug`; its flash is a file.
 
     `unplug_at` (n, phase) takes the power away before or after the n-th command is executed: what it wrote is in flash
-    then, and its answer never comes.  `commands` counts them since it was plugged in.  `baud_rate` slows the line down.
+    then, and its answer never comes.  `commands` counts them since it was plugged in, `starts` all starts.  `baud_rate` slows the line down.
     """
 
     def __init__(self, interpreter: list[str], flash: Path, kib: int = 2048, baud_rate: int = 0) -> None:
         self._interpreter, self._flash, self._kib = interpreter, flash, kib
         self._baud_rate = baud_rate
         self.unplug_at: tuple[int, str] | None = None
-        self.commands = 0
+        self.commands = self.starts = 0
         self.received = 0
         self.port = ""
         self.image: Path | None = None
@@ -95,6 +95,7 @@ class BoardDouble:
 
     def _run_program(self) -> int:
         """Run /main.py to its end; Ctrl-C interrupts it."""
+        self.starts += 1
         with self._process("boot") as process:
             while True:
                 source = self._wait(process)

@@ -144,10 +144,12 @@ def test_a_board_of_another_farm_is_refused_and_can_be_taken_over(
     other = make_farm(tmp_path / "other", free_port())
     assert earmark("node", "flash", "--port", board.port).status == 0
     assert enrol(board.port, "shed", "--farm", str(other.folder)).status == 0
+    starts = board.starts
     refused = enrol(board.port, "field-1")
     assert refused.status == 3
     assert "is the node shed of the site home, another farm's" in refused.err
     assert "--new-key" in refused.err
+    wait_for(lambda: board.starts > starts, "the node goes on")
     taken = enrol(board.port, "field-1", "--new-key", "--json")
     assert taken.status == 0, taken.err
     assert cose.key_of(taken.json()["did"]) != find_key(other, "shed").key

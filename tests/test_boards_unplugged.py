@@ -93,6 +93,26 @@ def test_flashing(micropython: list[str], earmark: Earmark, tmp_path: Path, monk
     assert steps > 20
 
 
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_flashing_all_of_the_firmware(micropython: list[str], earmark: Earmark, tmp_path: Path) -> None:
+    """The real release, the power taken away at every seventh step; what is there at the end is all of it."""
+    path = tmp_path / "flash"
+    for step in itertools.count(1, 7):
+        board = BoardDouble(micropython, path)
+        board.unplug_at = (step, "after")
+        with board:
+            said = earmark("node", "flash", "--port", board.port, "--json")
+        if said.status == 0:
+            break
+        board.unplug_at = None
+        with board:
+            assert earmark("node", "flash", "--port", board.port).status == 0
+            assert earmark("node", "flash", "--port", board.port, "--json").json()["bytes"] == 0
+        path.unlink()
+    assert step > 100
+
+
 @pytest.fixture
 def farm(tmp_path: Path) -> Farm:
     return make_farm(tmp_path / "farm", free_port(), tls=True)

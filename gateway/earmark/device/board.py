@@ -34,6 +34,7 @@ class Board:
         self.device = device
         self._transport = transport
         self._sent: set[str] = set()
+        self.is_stopped = False
 
     def call(self, script: str, function: str, *arguments: Any, timeout_s: float = ANSWER_S) -> Any:
         """Run a function of `onboard/SCRIPT.py` on the board and return what it returns, by way of JSON.
@@ -60,6 +61,7 @@ class Board:
         except _FAILURES as error:
             raise self._failed(str(error)) from error
         self._sent.clear()
+        self.is_stopped = False
 
     def lines(self, until_s: float | None = None) -> Iterator[str]:
         """Give the lines that the board says, from now on, for ever or until this moment of the monotonic clock.
@@ -110,7 +112,8 @@ def open_board(device: str, *, interrupt: bool = True) -> Iterator[Board]:
     """Open the board on a port; with `interrupt` its program is stopped, and its memory is as after a start.
 
     A program that Earmark put there keeps a watchdog, which is fed from here on, so that the board does not restart in
-    the middle.  Without `interrupt` it only listens.
+    the middle.  Whatever happens, it is started again at the end, so that no node stays silent because somebody looked.
+    Without `interrupt` it only listens.
     """
     transport = _open(device, _READ_S if interrupt else 1.0)
     board = Board(device, transport)
@@ -119,6 +122,9 @@ def open_board(device: str, *, interrupt: bool = True) -> Iterator[Board]:
             _interrupt(board, transport)
         yield board
     finally:
+        with contextlib.suppress(DeviceError):
+            if board.is_stopped:
+                board.restart()
         with contextlib.suppress(*_FAILURES):
             transport.close()
         with contextlib.suppress(*_FAILURES):  # where the port is gone mpremote gives up before this
@@ -145,6 +151,7 @@ def _interrupt(board: Board, transport: SerialTransport) -> None:
         with contextlib.suppress(*_FAILURES), contextlib.redirect_stdout(io.StringIO()):
             transport.serial.write(b"\r\x03\x03")
             transport.enter_raw_repl(soft_reset=True, timeout_overall=ENTER_S)
+            board.is_stopped = True
             board.call("watchdog", "feed")
             return
     raise NoMicroPython(
