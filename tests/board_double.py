@@ -29,7 +29,8 @@ class BoardDouble:
     """A board that is plugged in between `plug` and `unplug`; its flash is a file.
 
     `unplug_at` (n, phase) takes the power away before or after the n-th command is executed: what it wrote is in flash
-    then, and its answer never comes.  `commands` counts them since it was plugged in, `starts` all starts.  `baud_rate` slows the line down.
+    then, and its answer never comes.  `commands` counts them since it was plugged in, `starts` how often its program
+    was started.  `baud_rate` slows the line down.
     """
 
     def __init__(self, interpreter: list[str], flash: Path, kib: int = 2048, baud_rate: int = 0) -> None:
@@ -37,7 +38,6 @@ class BoardDouble:
         self._baud_rate = baud_rate
         self.unplug_at: tuple[int, str] | None = None
         self.commands = self.starts = 0
-        self.received = 0
         self.port = ""
         self.image: Path | None = None
         if not flash.exists():
@@ -55,7 +55,7 @@ class BoardDouble:
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
-        self.commands = self.received = 0
+        self.commands = 0
         self._wake, self._waker = os.pipe()
         self._thread = threading.Thread(target=self._live, name="board double")
         self._thread.start()
@@ -226,7 +226,6 @@ class BoardDouble:
         if self._wake in ready:
             raise _PowerCut
         octets = os.read(self._master, 4096)
-        self.received += len(octets)
         self._pace(octets)
         return octets
 
