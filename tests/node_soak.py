@@ -1,4 +1,4 @@
-"""A fast day of real nodes under faults: `python tests/node_soak.py [--hours 24] [--speed 288]` (make soak).
+"""A fast day of real nodes under faults: `python tests/node_soak.py [--hours 24] [--speed 200]` (make soak).
 
 Real: the firmware in MicroPython, 64-bit and 32-bit, always on and in deep sleep (tests/fast_node.py), a process each;
 Mosquitto; the gateway.  Doubles: the chip below the firmware, its Wi-Fi, the DNS and the NTP server.  The gateway's
@@ -380,7 +380,7 @@ def main() -> int:
     """Run the soak and print what came of it; status 1 where a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24)
-    parser.add_argument("--speed", type=int, default=288)
+    parser.add_argument("--speed", type=int, default=200)
     parser.add_argument("--report", type=Path, help="write the counts into this JSON file, as `node_soak`")
     given = parser.parse_args()
     print(f"EARMARK_SEED={SEED}\n{__doc__}")
