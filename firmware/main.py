@@ -18,12 +18,13 @@ import light
 import settings
 import storage
 from files import make_folder
-from link import within
+from link import stop, within
 from outbox import OutboxError
+from pulse import Pulse
 from say import Log
 from sensors import SensorError
 
-_RESTART = 4  # the loader starts it anew
+_SET_UP_WRONG, _FAILED, _RESTART = 2, 3, 4  # the last: its loader starts it anew
 _USAGE = "usage: main.py --dir DIR [--identity]"
 
 
@@ -68,16 +69,26 @@ def _live(machine, where, signing, slots):
     return node.restarting
 
 
-def _stopped(machine, where):
-    """A board that cannot run says so on its light for a while and tries again; a process only ends."""
+def _stopped(machine, where, status):
+    """A board that cannot run says so on its light for a while and tries again; a process only ends.
+
+    After wrong settings the watchdog is left alone: it did not run yet, and somebody will want the serial line.
+    """
     if machine.restart is None:
         return
     try:
         led = machine.led(settings.light(where + "/node.json"))
     except (OSError, ValueError, TypeError):
         led = None
-    asyncio.run(within(light.show(led or bool, lambda: "stopped"), _STOPPED_S))
+    asyncio.run(_wait(machine, led or bool, status == _FAILED))
     machine.restart()
+
+
+async def _wait(machine, led, is_watched):
+    """Show that nothing runs; the watchdog of the node that ended cannot be switched off, only fed."""
+    feeding = [asyncio.create_task(machine.watchdog(Pulse(), print))] if is_watched else []
+    await within(light.show(led, lambda: "stopped"), _STOPPED_S)
+    await stop(feeding)
 
 
 def main(given, slots=None):
@@ -90,10 +101,10 @@ def main(given, slots=None):
         where, only_identity = _arguments(given, machine.ROOT)
     except ValueError as word:
         print("%s: %s" % (word, _USAGE))
-        return 2
+        return _SET_UP_WRONG
     status = _run(machine, where, only_identity, slots)
     if status not in (0, _RESTART) and not only_identity:
-        _stopped(machine, where)
+        _stopped(machine, where, status)
     return status
 
 
@@ -107,10 +118,15 @@ def _run(machine, where, only_identity, slots):
             return _RESTART
     except settings.SettingsError as wrong:
         print("node.json: %s" % wrong)
-        return 2
+        return _SET_UP_WRONG
     except (OSError, RuntimeError, ValueError, MemoryError, OutboxError, SensorError) as failure:
         print("the node cannot run: %s" % failure)
-        return 3
+        return _FAILED
+    except Exception as failure:  # nobody is there who would start a board again
+        if machine.restart is None:
+            raise
+        getattr(sys, "print_exception", print)(failure)
+        return _FAILED
     return 0
 
 
