@@ -59,7 +59,12 @@ TLS = {
     "key": (None, "file of its private key"),
     "server_name": (None, "name in the broker's certificate where it is not the host"),
 }
-_TEXTS = ("host", "user", "password", "ca", "certificate", "key", "server_name")
+WIFI = {
+    "ssid": (REQUIRED, "the network's name"),
+    "password": (None, "its password; none where it is open"),
+}
+_TEXTS = ("host", "user", "password", "ca", "certificate", "key", "server_name", "ssid")
+_NEEDED = ("host", "ca", "ssid")
 _FILES = ("ca", "certificate", "key")
 _POSITIVE = (
     "interval_s",
@@ -77,7 +82,8 @@ _POSITIVE = (
 _MODES = ("always-on", "deep-sleep")
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789-"
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_MIN_SEGMENT = 1024
+_MIN_SEGMENT, _MAX_SEGMENT = 1024, 65536  # the reserve is as long and written at once, out of a board's memory
+_MAX_S = 432000  # five days: MicroPython counts no further than six at once where words have 32 bits
 _MAX_WINDOW = 1024  # far below the 65,535 packet ids of MQTT
 _MAX_RECORDINGS = 16  # as many positions as fit into a record's mark
 
@@ -117,26 +123,18 @@ def check(given):
     settings = filled(given, {name: row[0] for name, row in TABLE.items()}, "")
     for name in ("site", "name"):
         checked_name(settings[name], name)
-    for name in _POSITIVE:
-        if settings[name] is None and TABLE[name][0] is None:
-            continue
-        if not _whole(settings[name]) or settings[name] < 1:
-            raise SettingsError("%s must be a whole number from 1 on: %s" % (name, TABLE[name][1]))
-    if not _whole(settings["clock_error_s"]) or not 0 <= settings["clock_error_s"] < 2**32:
-        raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
-    most = settings["outbox_bytes"] or storage.MOST_OUTBOX_BYTES
-    if settings["segment_bytes"] < _MIN_SEGMENT or most < 2 * settings["segment_bytes"]:
-        raise SettingsError("segment_bytes must be at least 1024, and outbox_bytes at least twice that")
-    if settings["window"] > _MAX_WINDOW:
-        raise SettingsError("window must be at most %d" % _MAX_WINDOW)
+    _check_numbers(settings)
     if settings["mode"] not in _MODES:
         raise SettingsError("mode must be one of %s" % ", ".join(_MODES))
     if not isinstance(settings["status_led"], (int, str, type(None))) or settings["status_led"] is True:
         raise SettingsError("status_led must be the number or the name of a pin")
+    if not isinstance(settings["ntp_host"], str) or not settings["ntp_host"]:
+        raise SettingsError("ntp_host must be a text: " + TABLE["ntp_host"][1])
     if not isinstance(settings["exit_when_done"], bool):
         raise SettingsError("exit_when_done must be true or false")
     if settings["exit_when_done"] and settings["mode"] != "always-on":
         raise SettingsError("exit_when_done goes with mode always-on only")
+    settings["wifi"] = settings["wifi"] if settings["wifi"] is None else _wifi(settings["wifi"])
     settings["broker"] = _broker(settings["broker"])
     settings["gateway_key"] = public_key(settings["gateway_key"])
     settings["buses"] = _buses(settings["buses"])
@@ -144,6 +142,23 @@ def check(given):
     if not isinstance(settings["sensors"], list) or len(settings["sensors"]) > 32:
         raise SettingsError("sensors must be a list of at most 32: " + TABLE["sensors"][1])
     return settings
+
+
+def _check_numbers(settings):
+    for name in _POSITIVE:
+        if settings[name] is None and TABLE[name][0] is None:
+            continue
+        if not _whole(settings[name]) or settings[name] < 1:
+            raise SettingsError("%s must be a whole number from 1 on: %s" % (name, TABLE[name][1]))
+        if name.endswith("_s") and settings[name] > _MAX_S:
+            raise SettingsError("%s must be at most %d (five days): %s" % (name, _MAX_S, TABLE[name][1]))
+    if not _whole(settings["clock_error_s"]) or not 0 <= settings["clock_error_s"] < 2**32:
+        raise SettingsError("clock_error_s must be a whole number from 0 on: " + TABLE["clock_error_s"][1])
+    most = settings["outbox_bytes"] or storage.MOST_OUTBOX_BYTES
+    if not _MIN_SEGMENT <= settings["segment_bytes"] <= min(_MAX_SEGMENT, most // 2):
+        raise SettingsError("segment_bytes must be from 1024 to 65536, and outbox_bytes at least twice that")
+    if settings["window"] > _MAX_WINDOW:
+        raise SettingsError("window must be at most %d" % _MAX_WINDOW)
 
 
 def filled(given, defaults, where):
@@ -183,6 +198,8 @@ def make_sensors(settings, clock, machine=None):
         made.append(sensor)
     if settings["mode"] == "deep-sleep" and any(sensor.method == sensors.REPLAYED for sensor in made):
         raise SettingsError("sensors: a recording cannot be replayed in mode deep-sleep; use always-on")
+    if settings["mode"] == "deep-sleep" and any(sensor.driver == "flow" for sensor in made):
+        raise SettingsError("sensors: a board that sleeps counts no pulses; use mode always-on with flow")
     _check_recordings([sensor for sensor in made if sensor.method == sensors.REPLAYED])
     return made
 
@@ -229,6 +246,12 @@ def _buses(given):
     return checked
 
 
+def _wifi(given):
+    wifi = filled(given, {name: row[0] for name, row in WIFI.items()}, "wifi.")
+    _check_texts(wifi, "wifi.")
+    return wifi
+
+
 def _broker(given):
     broker = filled(given, {name: row[0] for name, row in BROKER.items()}, "broker.")
     if broker["tls"] is not None:
@@ -242,15 +265,16 @@ def _broker(given):
             raise SettingsError("broker.%s must be a whole number from 1 to 65535" % name)
     retry_s = broker["retry_s"]
     numbers = isinstance(retry_s, list) and all(isinstance(delay, (int, float)) for delay in retry_s)
-    if not numbers or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1]:
-        raise SettingsError("broker.retry_s must be [shortest, longest], in seconds")
+    if not numbers or len(retry_s) != 2 or not 0 < retry_s[0] <= retry_s[1] <= _MAX_S:
+        raise SettingsError("broker.retry_s must be [shortest, longest], in seconds, at most %d" % _MAX_S)
     broker["port"] = broker["port"] or (8883 if broker["tls"] else 1883)
     return broker
 
 
 def _check_texts(given, where):
     for name in _TEXTS:
-        if not isinstance(given.get(name, ""), (str, type(None))):
+        value = given.get(name, "none")
+        if not isinstance(value, (str, type(None))) or (name in _NEEDED and not value):
             raise SettingsError("%s%s must be a text, in double quotes" % (where, name))
 
 

@@ -29,7 +29,7 @@ def test_every_setting_of_the_node_stands_in_the_firmware_document_with_its_defa
             else {"None": "none", "False": "false"}.get(str(default), str(default))
         )
         assert rows[name].strip() == shown, name
-    for table in (settings.BROKER, settings.TLS):
+    for table in (settings.BROKER, settings.TLS, settings.WIFI):
         assert all(f"`{name}`" in words for name in table)
     for driver in sensors.DRIVERS:
         assert driver in rows

@@ -44,6 +44,7 @@ class Check(unittest.TestCase):
         secure = settings.check(with_change(broker={"host": "b", "tls": {"ca": "ca.pem"}}))
         self.assertEqual(secure["broker"]["port"], 8883)
         self.assertEqual(settings.check(with_change(gateway_key=KEY.hex()))["gateway_key"], KEY)
+        self.assertEqual(settings.check(with_change(wifi={"ssid": "barn"}))["wifi"], {"ssid": "barn", "password": None})
 
     def test_every_missing_setting_is_named(self):
         for name in GOOD:
@@ -63,9 +64,13 @@ class Check(unittest.TestCase):
             ("site", ("", "Farm", "-farm", "a" * 33, "a b", 5, None)),
             ("name", ("", "nöde", "a/b")),
             ("gateway_key", ("", "ab", 5, KEY.hex()[:-1], "zz" * 32, did[:-1], did + "1", "did:key:zO0", "did:web:x")),
-            ("interval_s", (0, -1, 1.5, "60", True, None)),
+            ("interval_s", (0, -1, 1.5, "60", True, None, 432001)),
+            ("status_s", (0, 10**6)),
+            ("ntp_host", (5, "", None)),
+            ("wifi", ("barn", {}, {"ssid": ""}, {"ssid": 5}, {"ssid": "barn", "pasword": "x"}, {"password": "x"})),
+            ("wifi", ({"ssid": "barn", "password": 12345678},)),
             ("clock_error_s", (-1, 2**32, 0.5)),
-            ("segment_bytes", (100, 10**9)),
+            ("segment_bytes", (100, 70000, 10**9)),
             ("window", (0, 65536)),
             ("exit_when_done", ("no", 1)),
             ("sensors", ({}, "modelled", [{}] * 33)),
@@ -76,13 +81,16 @@ class Check(unittest.TestCase):
         for name, values in (
             ("port", (-1, 65536, "1883")),
             ("keepalive_s", (0, 65536)),
-            ("retry_s", (5, [1], [2, 1], [0, 1], [1, "x"])),
-            ("tls", ("yes", {"ca": 5})),
+            ("retry_s", (5, [1], [2, 1], [0, 1], [1, "x"], [1, 432001], [1, float("inf")])),
+            ("host", (None, "", 5)),
+            ("tls", ("yes", {"ca": 5}, {"ca": None})),
             ("user", (5,)),
             ("password", (12345,)),
         ):
             for value in values:
-                said = self.refused(with_change(broker={"host": "b", name: value}))
+                broker = {"host": "b"}
+                broker[name] = value
+                said = self.refused(with_change(broker=broker))
                 self.assertTrue("broker." + name in said, "%s: %r" % (said, value))
         self.assertTrue("node.json" in self.refused([]))
 
@@ -114,6 +122,20 @@ class Sensors(unittest.TestCase):
         with self.assertRaises(settings.SettingsError) as raised:
             self.make({"driver": "modelled"}, {"driver": "modelled"})
         self.assertTrue("temperature" in str(raised.exception))
+
+    def test_a_board_that_sleeps_counts_no_pulses(self):
+        class Board:
+            def pulses(self, pin):
+                return lambda: 0
+
+        flow = {"driver": "flow", "pin": 4, "pulses_per_litre": 450}
+        for mode in ("always-on", "deep-sleep"):
+            chosen = settings.check(with_change(sensors=[flow], mode=mode))
+            if mode == "always-on":
+                settings.make_sensors(chosen, Clock(HOST, 1), Board())
+            else:
+                with self.assertRaises(settings.SettingsError):
+                    settings.make_sensors(chosen, Clock(HOST, 1), Board())
 
     def test_buses_are_checked_by_name(self):
         for buses, named in (
