@@ -90,6 +90,17 @@ def test_an_old_block_that_is_called_a_high_one_does_not_turn_the_beacon_back(ch
         assert Headers(REGTEST, sources).head()[1] == chain.headers[chain.height - 2]
 
 
+def test_a_new_block_that_is_called_a_low_one_does_not_turn_the_beacon_back(chain: Chain) -> None:
+    chain.mine(count=40)
+    liar, good, other = (ChainSource(chain, name) for name in ("liar", "good", "other"))
+    newest = chain.headers[chain.height - 2]
+    liar.behind = chain.height - 3  # its tip is 3, and whatever it has above block 0 is the newest
+    liar.hash = lambda height: double_sha256(newest if height else chain.headers[0])[::-1]  # type: ignore[method-assign]
+    liar.header = lambda _: newest  # type: ignore[method-assign]
+    for sources in ([good, liar], [liar, good], [liar, good, other], [good, other, liar]):
+        assert Headers(REGTEST, sources).head()[1] == newest
+
+
 def test_of_two_chains_that_of_most_sources_is_believed(chain: Chain) -> None:
     other = Chain(5)
     one, two, alone = ChainSource(chain, "one"), ChainSource(chain, "two"), ChainSource(other, "alone")

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 from typing import Any, Protocol, TypeVar
 
 from earmark.anchor.http import Http
@@ -148,13 +149,17 @@ class Headers:
 
         Sources whose newest block is hours older than another's do not count: they are behind, or call an old block a
         high one, and a newer one than there is costs the work of a block.  Of the others it is the block that most of
-        them have, two below the lowest of their newest ones; where they are even the first in the settings is believed.
+        them have, two below the middle one of their newest, and no old one, since a source may call a new block a low
+        one; where they are even the first in the settings is believed.
         """
         tops = self._answers(lambda view: view.at(max(0, view.tip() - BELOW_TIP)), self._views)
         since_s = max(held.block.time_s for _, held in tops) - BEHIND_S
         fresh = [view for view, held in tops if held.block.time_s >= since_s]
-        height = min(held.block.number for _, held in tops if held.block.time_s >= since_s)
-        shown = [held for _, held in self._answers(lambda view: view.at(height), fresh)]
+        height = median_low(held.block.number for _, held in tops if held.block.time_s >= since_s)
+        answers = self._answers(lambda view: view.at(height), fresh)
+        shown = [held for _, held in answers if held.block.time_s >= since_s]
+        if not shown:
+            raise AnchorError(f"all that the sources show of their block {height} is hours old")
         votes = Counter(held.header for held in shown)
         chosen = max(shown, key=lambda held: votes[held.header])
         return chosen.block, chosen.header
