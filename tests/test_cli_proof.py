@@ -245,6 +245,10 @@ def test_a_round_of_drand_is_told_in_words_a_buyer_understands(earmark: Earmark,
     assert "To prove the times" not in said.out
     found = earmark("check", tmp_path / "round.earmark", "--operator", row["operator"], "--json").json()
     assert (found["not_before"]["chain"], found["not_before"]["number"]) == (QUICKNET.id, 657413)
+    looked_up = found["not_before"]["hash"]
+    for place, status in ((f"{QUICKNET.id}/657413", 0), (f"{QUICKNET.id}/657414", 1), (QUICKNET.id, 2)):
+        given = "--block", f"{place}={looked_up}"
+        assert earmark("check", tmp_path / "round.earmark", "--operator", row["operator"], *given).status == status
     folder = tmp_path / "parts"
     assert earmark("unpack", tmp_path / "round.earmark", folder).status == 0
     [signature] = folder.glob("*.signature")

@@ -118,8 +118,16 @@ def test_without_the_library_nothing_fails_and_the_reason_is_said(monkeypatch: p
     said = [step.finding for step in report.steps if step.number == 7 and not step.proven]
     assert any("lacks py_arkworks_bls12381" in finding and "compare" in finding for finding in said)
     assert block in report.to_compare()
-    given = proof.check(mixed, actors.OPERATOR.key, [(block.chain, block.hash)])  # looked up at one of drand's relays
+    given = proof.check(mixed, actors.OPERATOR.key, [(block.place, block.hash)])  # looked up at one of drand's relays
     assert given.not_before == block
+
+
+def test_a_round_s_randomness_shows_nothing_under_another_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "py_arkworks_bls12381", None)
+    block, signature = rounds.real(1000)
+    later = proofs._with_rounds((drand.make_round(QUICKNET, 657413, signature), signature)).encode()
+    with pytest.raises(ProofError, match="is not one that this file leads to"):
+        proof.check(later, actors.OPERATOR.key, [(block.place, block.hash)])
 
 
 def test_a_false_round_in_the_store_would_be_found_by_the_audit() -> None:
@@ -136,4 +144,6 @@ def test_a_false_round_in_the_store_would_be_found_by_the_audit() -> None:
 
 def test_an_unknown_network_is_said_to_be_unknown() -> None:
     report = proof.check(proofs._with_rounds(rounds.OWN.round(5)).encode(), actors.OPERATOR.key)
-    assert any("that network of drand is not known here" in step.finding for step in report.steps)
+    [said] = [step.finding for step in report.steps if step.number == 7 and "carries" in step.finding]
+    assert said.endswith("that network of drand is not known here")
+    assert report.to_compare() == []  # of such a round the time is the file's word, whatever is compared

@@ -209,8 +209,13 @@ class Checker:
             said.verify()
 
     def vouched(self, block: tuple[str, int, bytes, int]) -> bool:
-        self.used |= {(block[0], block[2])} & self.blocks
-        return (block[0], block[2]) in self.blocks
+        place = block[0]
+        if place.startswith("drand:"):
+            if place not in self.networks:
+                return False
+            place += f"/{block[1]}"
+        self.used |= {(place, block[2])} & self.blocks
+        return (place, block[2]) in self.blocks
 
     def not_before(self) -> None:
         self.before: dict[bytes, int] = {}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from earmark.cosignature import Cosignature
 from earmark.evidence import Authority, ChainBlock
 from earmark.evidence.bitcoin import is_bitcoin
-from earmark.evidence.drand import NETWORKS, is_drand
+from earmark.evidence.drand import NETWORKS
 from earmark.note import VerifierKey
 from earmark.registry import Enrolment
 from earmark.report import Step
@@ -35,15 +35,18 @@ def say_not_before(before: Sequence[ChainBlock | None]) -> list[Step]:
     return said
 
 
-def say_unproven(sources: Sequence[ChainBlock], networks: Collection[str], can_verify: bool) -> Step:
-    """Say what it takes to make a beacon of these sources count, when none does with what the verifier brought."""
+def say_unproven(sources: Sequence[ChainBlock], networks: Collection[str]) -> Step:
+    """Say what it takes to make a beacon of these sources count, when none does with what the verifier brought.
+
+    A round of one of `networks` is among them only where this installation cannot verify it.
+    """
     advice = []
-    rounds = [source for source in sources if is_drand(source.chain)]
-    if any(source.chain in networks for source in rounds) and not can_verify:
+    unknown = [source for source in sources if source.is_round and source.chain not in networks]
+    if any(source.is_round and source.chain in networks for source in sources):
         advice.append("this installation lacks py_arkworks_bls12381, which verifies drand's signatures: pip install it")
-    elif rounds:
+    if unknown:
         advice.append("that network of drand is not known here")
-    if len(rounds) < len(sources) or not can_verify:
+    if len(unknown) < len(sources):
         advice.append("compare that hash with your own view of the chain")
     return Step(7, False, f"carries {', '.join(map(where, sources))}: {'; or '.join(advice)}")
 
@@ -115,7 +118,7 @@ def where(block: ChainBlock) -> str:
     """
     if block.is_stamp:
         return f"time stamp {block.number:x} by {block.chain}"
-    if is_drand(block.chain):
+    if block.is_round:
         network = NETWORKS.get(block.chain)
         name = f"drand's {network.name}, {_time(block.time_s)}" if network else f"{block.chain}, 0x{block.hash.hex()}"
         return f"round {block.number} of {name}"

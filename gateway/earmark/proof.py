@@ -18,7 +18,7 @@ from earmark.cose import did
 from earmark.cosignature import Cosignature
 from earmark.errors import EarmarkError, EncodingError, ProofError
 from earmark.evidence import RFC3161, Authority, ChainBlock
-from earmark.evidence.drand import NETWORKS, Network, can_verify, verify_known
+from earmark.evidence.drand import NETWORKS, Network, verify_known
 from earmark.findings import not_established, say_not_after, say_not_before, say_signers, say_unproven, say_witness
 from earmark.note import VerifierKey
 from earmark.registry import Enrolment, Registry
@@ -89,13 +89,13 @@ def check(
 ) -> Report:
     """Check a proof file by the numbered steps of §9 and return what it establishes.
 
-    `operator` is the operator's 32-byte key, `blocks` are (CAIP-2 id, hash) that the verifier took from
+    `operator` is the operator's 32-byte key, `blocks` are (`ChainBlock.place`, hash) that the verifier took from
     a source of his own, and `witnesses` the keys of those whose word counts for him; cosignatures of others are passed
     over.  Raises `ProofError` with the number of the first step that fails.  `examine` reads and
     verifies the statements; `bulk` has one that does it by all cores.  `authorities` are the certificates of those
     whose time stamps count, `networks` the networks of drand whose rounds do, by their ids.
     """
-    proof, view = decode_proof(encoded), _View(blocks)
+    proof, view = decode_proof(encoded), _View(blocks, networks)
     steps = [Step(1, True, f"whole, {len(encoded):,} bytes, {len(proof.subjects):,} statement(s) to prove")]
     with _step(2):
         examination = examine([raw for _, raw in proof.statements])
@@ -171,25 +171,28 @@ def check(
 class _View:
     """The verifier's view of public chains, and the blocks (in order) that a file was seen to lead to."""
 
-    def __init__(self, blocks: Collection[tuple[str, bytes]]) -> None:
+    def __init__(self, blocks: Collection[tuple[str, bytes]], networks: Collection[str]) -> None:
         self._blocks = frozenset(blocks)
+        self._networks = networks
         self.seen: dict[ChainBlock, None] = {}
         self.rounds: frozenset[ChainBlock] = frozenset()
 
     def vouches(self, block: ChainBlock) -> bool:
         """Say whether the verifier gave this block's hash, or it is one of `rounds`, the rounds of drand that verified.
 
-        Remembers that the file leads to it.
+        Remembers that the file leads to it, but for a round of an unknown network: its time is the file's word alone.
         """
+        if block.is_round and block.chain not in self._networks:
+            return False
         self.seen[block] = None
-        return block in self.rounds or (block.chain, block.hash) in self._blocks
+        return block in self.rounds or (block.place, block.hash) in self._blocks
 
     def check_used(self) -> list[Step]:
         """Raise `ProofError` if the file leads to none of the blocks of one of the verifier's hashes."""
-        unused = sorted(self._blocks - {(block.chain, block.hash) for block in self.seen})
+        unused = sorted(self._blocks - {(block.place, block.hash) for block in self.seen})
         if unused:
-            chain, octets = unused[0]
-            raise ProofError(f"your {chain} block 0x{octets.hex()} is not one that this file leads to")
+            place, octets = unused[0]
+            raise ProofError(f"your {place} block 0x{octets.hex()} is not one that this file leads to")
         return [Step(9, True, f"each of the {len(self._blocks)} that you gave is used")] if self._blocks else []
 
 
@@ -296,7 +299,7 @@ def _check_beacons(
         if counted:
             newest[nonce] = max(counted, key=lambda block: block.time_s)
         else:
-            steps.append(say_unproven([source for source, _ in pairs], networks, can_verify()))
+            steps.append(say_unproven([source for source, _ in pairs], networks))
     return newest
 
 

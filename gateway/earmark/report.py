@@ -63,11 +63,11 @@ class Step:
 class Report:
     """What a check that held established.
 
-    `blocks` are the chain blocks and rounds of drand that the file leads to, by beacon or anchor; `rounds` are those
-    whose signatures verified; `anchors` pairs each anchor's block with whether the verifier vouches for it; `stamps`
-    pairs the id of each time stamp's authority with what the token says, None where the verifier brought no certificate
-    of it; `not_after` is the earliest of the vouched blocks and the stamps with a certificate, None where there is
-    none; `witnessed` are the cosignatures of the verifier's witnesses.
+    `blocks` are the chain blocks and rounds of known networks that the file leads to, by beacon or anchor; `rounds` are
+    those whose signatures verified; `anchors` pairs each anchor's block with whether the verifier vouches for it;
+    `stamps` pairs the id of each time stamp's authority with what the token says, None where the verifier brought no
+    certificate of it; `not_after` is the earliest of the vouched blocks and the stamps with a certificate, None where
+    there is none; `witnessed` are the cosignatures of the verifier's witnesses.
     """
 
     registry: Registry

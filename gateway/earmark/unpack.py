@@ -14,7 +14,6 @@ from earmark.block import ROOT, decode_header, encode_receipt, encode_transparen
 from earmark.errors import EarmarkError, ProofError
 from earmark.evidence import EVM, OTS, RFC3161, ChainBlock
 from earmark.evidence.bitcoin import decode_ots, is_bitcoin
-from earmark.evidence.drand import is_drand
 from earmark.inclusion import encode_inclusion
 from earmark.proof import Proof
 from earmark.statement import Statement, decode
@@ -154,7 +153,7 @@ def _times(proof: Proof) -> Iterator[Part]:
         for place, (source, header) in enumerate(zip(_sources(message, headers), headers, strict=True), 1):
             name = f"beacon-{number}-{place}-{_safe(source.chain)}"
             block = f"header of block {source.number} of {_safe(source.chain)}"
-            if is_drand(source.chain):
+            if source.is_round:
                 standard = f"signature of round {source.number} of {_safe(source.chain)}: a compressed point of G1"
                 yield Part(f"{name}.signature", header, f"{standard}, its SHA-256 is the round's randomness")
             elif is_bitcoin(source.chain):

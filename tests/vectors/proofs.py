@@ -59,7 +59,7 @@ def _valid(
     return {
         "name": name,
         "operator": OPERATOR.did,
-        "blocks": [[found.chain, found.hash.hex()] for found in blocks],
+        "blocks": [[found.place, found.hash.hex()] for found in blocks],
         "networks": [rounds.told(network) for network in networks],
         "witnesses": list(witnesses),
         "witnessed": [list(row) for row in witnessed],
@@ -120,6 +120,7 @@ def vectors() -> dict[str, Any]:
     ):
         refused.append(((name, 9, small.encode()), OPERATOR.did, blocks))
     rows = [_refused(*case, operator=operator, blocks=blocks) for case, operator, blocks in refused]
+    rows += _false_randomness()
     rows += [_refused(name, 10, octets, witnesses=[VKEY.encode()]) for name, octets in false_witnesses(small)]
     return {"valid": valid, "must_reject": rows}
 
@@ -143,9 +144,26 @@ def _drand() -> list[dict[str, Any]]:
         _valid("a round of quicknet and a Bitcoin block", _with_rounds(rounds.real(657413), block), [], True, False),
         _valid("a round of a network of the verifier's", _with_rounds(own), [], True, False, networks=mine),
         _valid("a round of another network than the verifier's", _with_rounds(own), [], False, False, networks=theirs),
-        _valid("a round whose randomness the verifier gave", _with_rounds(own), [own[0]], True, False),
+        _valid("a round whose randomness the verifier gave", _with_rounds(own), [own[0]], True, False, networks=mine),
         _valid("a false round that the verifier knows no network of", _false_round(), [], False, False),
     ]
+
+
+def _false_randomness() -> list[dict[str, Any]]:
+    """The verifier's randomness where it shows no time: of an unknown network the file alone says it."""
+    made, network = rounds.OWN.round(rounds.NEWEST), rounds.told(rounds.OWN.network)
+    later, octets = replace(made[0], number=rounds.NEWEST + 1), _with_rounds(made).encode()
+    return [
+        _refused("the randomness of an unknown network's round", 9, octets, blocks=[_given(made[0].place, made[0])]),
+        *(
+            _refused(f"a round's randomness {said}", 9, octets, blocks=[_given(place, made[0])], networks=[network])
+            for said, place in (("under another number", later.place), ("without its number", made[0].chain))
+        ),
+    ]
+
+
+def _given(place: str, block: ChainBlock) -> list[str]:
+    return [place, block.hash.hex()]
 
 
 def _false_round() -> Proof:

@@ -12,7 +12,9 @@ from earmark.evidence import Authority
 from earmark.evidence.rfc3161 import read_authorities
 from earmark.note import COSIGNATURE, ED25519, VerifierKey, decode_verifier_key
 
-_BLOCK = re.compile(r"([-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32})=0x([0-9a-fA-F]{64})")
+_BLOCK = re.compile(
+    r"(drand:[0-9a-f]{32}/[1-9][0-9]{0,19}|(?!drand:)[-a-z0-9]{3,8}:[-_a-zA-Z0-9]{1,32})=0x([0-9a-fA-F]{64})"
+)
 _RANGE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 _MOST_DID_FILE = 4096
 _MOST_WITNESS_FILE = 65_536
@@ -20,11 +22,12 @@ _MOST_CERTIFICATE_FILE = 1 << 20
 
 
 def a_block(text: str) -> tuple[str, bytes]:
-    """Read `CHAIN=0xHASH`, a CAIP-2 id and a 32-byte hash."""
+    """Read `CHAIN=0xHASH`, a CAIP-2 id (of drand's networks with `/` and the round's number) and a 32-byte hash."""
     match = _BLOCK.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not CHAIN=0xHASH, such as eip155:1=0x… with 64 hexadecimal digits"
+            f"{text!r} is not CHAIN=0xHASH, such as eip155:1=0x… with 64 hexadecimal digits; a round of drand "
+            "is named by its number too, drand:…/1000=0x…"
         )
     return match[1], bytes.fromhex(match[2])
 

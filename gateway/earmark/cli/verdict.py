@@ -12,7 +12,7 @@ from earmark.cli.words import count, span, utc, value_text
 from earmark.errors import ProofError
 from earmark.evidence import ChainBlock
 from earmark.evidence.bitcoin import is_bitcoin
-from earmark.evidence.drand import NETWORKS, is_drand
+from earmark.evidence.drand import NETWORKS
 from earmark.export import describe_body, to_json
 from earmark.registry import Enrolment
 from earmark.report import TITLES, Report, Step, Subject
@@ -260,9 +260,9 @@ def _say_what_to_compare(report: Report, args: argparse.Namespace, screen: Scree
         indent=2,
     )
     for block in blocks[:MOST_BLOCKS]:
-        screen.copyable(f"--block {block.chain}=0x{block.hash.hex()}", indent=4)
+        screen.copyable(f"--block {block.place}=0x{block.hash.hex()}", indent=4)
         worth = "; the development chain, worth nothing" if block.chain == DEVELOPMENT_CHAIN else ""
-        what = "round" if is_drand(block.chain) else "block"
+        what = "round" if block.is_round else "block"
         screen.say(f"{what} {block.number}, which says of itself {utc(block.time_s)}{worth}", indent=6, style="dim")
     if len(blocks) > MOST_BLOCKS:
         screen.say(f"and {len(blocks) - MOST_BLOCKS:,} more; --json has all under to_compare", indent=4)

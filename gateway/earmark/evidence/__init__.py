@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from earmark.errors import ProofError
 from earmark.evidence.bitcoin import OTS, check_bitcoin_header, check_ots, is_bitcoin
 from earmark.evidence.chain import ChainBlock
-from earmark.evidence.drand import NETWORKS, Network, check_round, is_drand
+from earmark.evidence.drand import NETWORKS, Network, check_round
 from earmark.evidence.evm import EVM, check_evm, check_evm_header
 from earmark.evidence.rfc3161 import RFC3161, Authority, check_under, read_stamp
 
@@ -44,7 +44,7 @@ def check_source(source: ChainBlock, octets: bytes, networks: Mapping[str, Netwo
 
     A block's header, or of drand a round's signature, of which `drand.verify` says whether it is the network's.
     """
-    if is_drand(source.chain):
+    if source.is_round:
         return check_round(source, octets, networks)
     if is_bitcoin(source.chain):
         block = check_bitcoin_header(source.chain, octets, source.number)

@@ -62,11 +62,6 @@ NETWORKS: Mapping[str, Network] = MappingProxyType({QUICKNET.id: QUICKNET})
 """The public networks by their ids."""
 
 
-def is_drand(chain: str) -> bool:
-    """Say whether a beacon's source is a network of drand, known or not."""
-    return chain.startswith(_PREFIX)
-
-
 def can_verify() -> bool:
     """Say whether this installation has what BLS signatures are verified with; it has wheels for 64-bit machines."""
     try:
