@@ -135,6 +135,7 @@ AIR, CO2 = qt("air", "sht45-qt"), qt("co2", "scd41-qt")
 SOIL = {"name": "soil", "part": "soil-probe"}
 PROBE = {"name": "probe", "part": "ds18b20-probe", "bus": "wire"}
 PULL = {"name": "pull", "part": "resistor-4k7", "bus": "wire"}
+WATER, CELLS = {"name": "water", "part": "flow-meter"}, {"name": "cells", "part": "aa-lithium-3"}
 LINE = {"name": "line", "part": "rs485-module", "bus": "rs485", "cable": "jumper"}
 
 
@@ -163,8 +164,18 @@ WRONG = {
     "no termination": ("termination-missing", ESP, [LINE], {}),
     "not reached": ("not-connected", ESP, [AIR, qt("light", "bh1750-qt", after=["power"])], {}),
     "no feed": ("supply-missing", ESP, [AIR, qt("light", "bh1750-qt", after=["power"])], {}),
-    "battery on no pin": ("supply-missing", ESP, [{"name": "cells", "part": "aa-lithium-3"}], {}),
-    "battery on a board without": ("supply-out-of-range", ESP, [{"name": "cells", "part": "aa-lithium-3"}], {}),
+    "a meter's pull-up": ("input-only-pin", ESP, [WATER], at(ESP, water__signal="IO34")),
+    "a lamp at IO0": ("strapping-pin", ESP, [{"name": "lamp", "part": "lamp"}], at(ESP, lamp__signal="IO0")),
+    "two buses on one block": (
+        "wrong-function",
+        PICO,
+        [AIR, AIR | {"name": "air-2", "bus": "i2c1"}],
+        at(PICO, i2c1__scl="GP9", i2c1__sda="GP8"),
+    ),
+    "USB beside a battery": ("two-supplies", PICO, [CELLS], {}),
+    "a converter that nothing feeds": ("supply-missing", PICO, [{"name": "step", "part": "converter-5v"}], {}),
+    "battery on no pin": ("supply-missing", ESP, [CELLS], {}),
+    "battery on a board without": ("supply-out-of-range", ESP, [CELLS], {}),
 }
 
 
@@ -187,6 +198,34 @@ def test_too_much_current_and_too_many_pull_ups() -> None:
     weak = library.parts() | {"usb-supply": replace(library.parts()["usb-supply"], gives_ma=500.0)}
     kit = parse_kit("own", {"kit": PLAN, "use": [POWER, CO2]}, weak, "own.toml")
     assert "supply-over-budget" in names(fit(kit, library.board(ESP)))
+
+
+@pytest.mark.parametrize(
+    ("pins", "said"),
+    [
+        ({"3v3": "5V"}, "3v3 is to come from 5V, which carries 5v"),
+        ({"gnd": "IO4"}, "gnd is to come from IO4, which is no supply"),
+        ({"i2c0__slc": "IO4"}, "moves i2c0.slc, which is no line to a pin here"),
+        ({"rs485__a": "IO4"}, "moves rs485.a, which is no line to a pin here"),
+    ],
+)
+def test_a_kit_moves_no_supply_onto_another_pin_nor_what_it_does_not_have(pins: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        own(ESP, AIR, LINE, **at(ESP, **pins))
+
+
+def test_a_part_on_the_5_v_pin_has_nothing_from_a_battery_and_a_board_alone_has_nothing() -> None:
+    for uses, where in (([CELLS, {"name": "co2", "part": "mhz19", "bus": "uart"}], "5v"), ([AIR], "board")):
+        kit = parse_kit("own", {"kit": PLAN, "use": uses}, library.parts(), "own.toml")
+        found = {(conflict.name, conflict.where) for conflict in checks.check(fit(kit, library.board(PICO)))}
+        assert ("supply-missing", where) in found
+
+
+def test_a_pico_s_rail_has_300_ma_for_parts() -> None:
+    two = [qt(f"co2-{n}", "scd41-qt", bus=f"i2c{n}") for n in range(2)]
+    pins = at(PICO, i2c1__scl="GP3", i2c1__sda="GP2")
+    assert names(own(PICO, *two[:1])) == []
+    assert names(own(PICO, *two, **pins)) == ["rail-over-budget"]
 
 
 def test_every_name_is_tested_and_said_with_a_cure() -> None:

@@ -212,7 +212,8 @@ def test_the_commands(earmark: Earmark, tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_commands_name_what_is_wrong(earmark: Earmark, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     air = '[[use]]\nname = "air"\npart = "sht45-qt"\nbus = "i2c0"\ncable = "qt-sockets"\n'
-    path.write_text(f'[kit]\ntitle = "Mine"\n{air}[pins.esp32-devkitc]\n"i2c0.scl" = "IO34"\n')
+    power = '[[use]]\nname = "power"\npart = "usb-supply"\ncable = "usb-micro"\n'
+    path.write_text(f'[kit]\ntitle = "Mine"\n{power}{air}[pins.esp32-devkitc]\n"i2c0.scl" = "IO34"\n')
     said = earmark("kit", "check", path, "--board", "esp32-devkitc")
     assert said.status == 1
     assert "input-only-pin: i2c0.scl must be driven, IO34 can only listen. Cure: take another pin" in said.words

@@ -99,14 +99,18 @@ def fit(kit: Kit, board: Board) -> Build:
 
 
 def _assign(kit: Kit, board: Board, uses: tuple[Use, ...]) -> dict[str, Pin]:
-    """Give every line its pin: the kit's choice, else the board's usual one, in the order of the kit."""
+    """Give every line its pin: the kit's choice, else the board's usual one, in the order of the kit.
+
+    A supply stays on pins that carry it, whatever the kit says: 5 V in place of 3.3 V ends a part.  RS-485's lines end
+    at none.
+    """
     chosen = kit.pins.get(board.name, {})
     taken: Counter[str] = Counter()
     pins: dict[str, Pin] = {}
     for use in uses:
         for terminal in kit.part(use).terminals:
             net = net_of(use, terminal)
-            if net in pins:
+            if net in pins or terminal.net in ("a", "b"):
                 continue
             label = chosen.get(net) or _usual(kit, board, use, terminal, taken)
             if label is None:
@@ -114,17 +118,22 @@ def _assign(kit: Kit, board: Board, uses: tuple[Use, ...]) -> dict[str, Pin]:
             pin = board.pin(label)
             if pin is None:
                 raise ConfigError(f"{kit.name} on {board.name}: {net} is to be on {label}, which is none of its pins")
+            if net in SUPPLIES and pin.net != net:
+                said = f"which carries {pin.net}" if pin.net else "which is no supply"
+                raise ConfigError(f"{kit.name} on {board.name}: {net} is to come from {label}, {said}")
             pins[net] = pin
+    for net in sorted(chosen.keys() - pins.keys()):
+        raise ConfigError(
+            f"{kit.name} on {board.name}: [pins.{board.name}] moves {net}, which is no line to a pin here"
+        )
     return pins
 
 
 def _usual(kit: Kit, board: Board, use: Use, terminal: Terminal, taken: Counter[str]) -> str | None:
-    """Return the label of the board's usual pin for a line; None for one that ends at no pin."""
+    """Return the label of the board's usual pin for a line; None for a supply that it does not have."""
     if terminal.net in SUPPLIES:
         pin = board.supply(terminal.net)
         return pin.label if pin else None
-    if terminal.net in ("a", "b"):
-        return None
     if terminal.net == "signal":
         role, place = kit.part(use).signal, taken[kit.part(use).signal]
         taken[role] += 1

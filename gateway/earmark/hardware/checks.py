@@ -13,7 +13,7 @@ CONFLICTS = {
     "pin-used-twice": "two lines on one pin",
     "reserved-pin": "a pin that the board needs for itself, such as for its flash",
     "shared-pin": "a pin that something else on the board uses, such as USB",
-    "input-only-pin": "a line that the board must drive, on a pin that can only listen",
+    "input-only-pin": "a line that the board must drive or pull up, on a pin that can only listen",
     "no-analog-input": "an analogue signal on a pin that cannot measure one",
     "adc-out-of-range": "a part that gives a higher voltage than the converter measures",
     "adc2-with-wifi": "an analogue signal on the converter that Wi-Fi takes",
@@ -21,7 +21,8 @@ CONFLICTS = {
     "wrong-function": "a line of a bus on a pin where the chip cannot put it",
     "voltage-too-high": "a part that puts a higher voltage on a pin than the pin bears",
     "supply-out-of-range": "a part on a supply that it does not work on, or does not survive",
-    "supply-missing": "a part that nothing feeds",
+    "supply-missing": "a part, or the board, that nothing feeds",
+    "two-supplies": "two supplies that feed the same: one drives current into the other, such as USB into a battery",
     "address-used-twice": "two parts with one address on one bus",
     "pull-up-missing": "a bus without pull-up resistors",
     "pull-up-too-strong": "so many pull-up resistors on a bus that its parts cannot pull it low",
@@ -52,7 +53,19 @@ class Conflict:
 
 def check(build: Build) -> list[Conflict]:
     """Return every conflict of a build, none where it works."""
-    rules = (_pins, _lines, _functions, _straps, _supplies, _addresses, _pull_ups, _currents, _serial_lines, _loose)
+    rules = (
+        _pins,
+        _lines,
+        _functions,
+        _straps,
+        _supplies,
+        _feeds,
+        _addresses,
+        _pull_ups,
+        _currents,
+        _serial_lines,
+        _loose,
+    )
     return [conflict for rule in rules for conflict in rule(build)]
 
 
@@ -86,6 +99,10 @@ def _lines(build: Build) -> Iterator[Conflict]:
         kinds = {build.part(use).signal for use, terminal in build.on_net(net) if terminal.net == "signal"}
         if pin.input_only and (line in _DRIVEN_BY_BOARD or "digital" in kinds):
             yield Conflict("input-only-pin", pin.label, f"{net} must be driven, {pin.label} can only listen", _MOVE)
+        if pin.input_only and "pulse" in kinds:
+            yield Conflict(
+                "input-only-pin", pin.label, f"{net} needs a pull-up, {pin.label} has none of its own", _MOVE
+            )
         if "analog" in kinds and not pin.adc:
             yield Conflict("no-analog-input", pin.label, f"{pin.label} has no analogue input for {net}", _MOVE)
         if "analog" in kinds and pin.adc > 1 and not build.board.is_linux:
@@ -126,7 +143,7 @@ def _voltages(build: Build, net: str) -> list[float]:
 
 
 def _functions(build: Build) -> Iterator[Conflict]:
-    """Whether the chip can put each bus where it is; a serial or I2C bus stays on one block of the chip."""
+    """Whether the chip can put each bus where it is; a serial or I2C bus has one block of the chip to itself."""
     blocks: dict[str, set[str]] = {}
     for net, pin in _own_pins(build):
         bus, _, line = net.partition(".")
@@ -138,6 +155,12 @@ def _functions(build: Build) -> Iterator[Conflict]:
             why = f"{pin.label} can be {', '.join(pin.does) or 'none'}"
             yield Conflict("wrong-function", pin.label, f"{net} is on {pin.label}: {why}", _MOVE)
         blocks[bus] = both
+    owner: dict[str, str] = {}
+    for bus, block in ((bus, block) for bus, able in blocks.items() for block in able):
+        if (other := owner.setdefault(block, bus)) != bus:
+            yield Conflict(
+                "wrong-function", bus, f"{other} and {bus} are both on {block}, which the chip has once", _MOVE
+            )
 
 
 def _straps(build: Build) -> Iterator[Conflict]:
@@ -187,6 +210,27 @@ def _battery(build: Build) -> Iterator[Conflict]:
                 else f"{facts.title} has no pin for a battery",
                 "take fewer cells, or another board",
             )
+
+
+def _feeds(build: Build) -> Iterator[Conflict]:
+    """That something feeds each net and the board, and no two things do."""
+    givers = {net: [use.name for use in build.uses if _gives(build, use) == net] for net in ("usb", "bat", "12v")}
+    for net, source in (("usb", "usb"), ("5v", "usb"), ("bat", "bat"), ("12v", "12v")):
+        if not givers[source] and any(net in _nets(build, use) for use in build.uses):
+            yield Conflict("supply-missing", net, f"nothing feeds {net}", f"add a supply of {source} to the kit")
+    board = givers["usb"] + givers["bat"]
+    if not board:
+        yield Conflict("supply-missing", "board", "nothing feeds the board", "add a supply or a battery to the kit")
+    for names in (board, givers["12v"]):
+        if len(names) > 1:
+            said = f"{' and '.join(names)} would feed one another"
+            yield Conflict("two-supplies", names[1], said, "take one of them out")
+
+
+def _gives(build: Build, use: Use) -> str:
+    """The net that a supply feeds, of a converter the one that it makes; empty for any other part."""
+    nets = [net for net in _nets(build, use) if net != "gnd"]
+    return nets[-1] if build.part(use).gives_v and nets else ""
 
 
 def _addresses(build: Build) -> Iterator[Conflict]:
@@ -257,7 +301,7 @@ def _currents(build: Build) -> Iterator[Conflict]:
 
 def _asked_of(build: Build, use: Use, rail_ma: float) -> float:
     """The peak current that a supply has to give: what hangs on its net, and the board where that is fed by it."""
-    net = next(net for net in reversed(_nets(build, use)) if net != "gnd")
+    net = _gives(build, use)
     parts = sum(_peak(build, other) for other in build.uses if other is not use and net in _nets(build, other))
     through = [build.part(other) for other in build.uses if build.part(other).kind == "converter"]
     if net in ("usb", "bat"):
@@ -300,7 +344,7 @@ def _serial_lines(build: Build) -> Iterator[Conflict]:
 
 
 def _loose(build: Build) -> Iterator[Conflict]:
-    """Terminals that no wire reaches, and parts that nothing feeds."""
+    """Terminals that no wire reaches."""
     reached = Counter(end for wire in build.wires for end in (wire.start, wire.stop))
     touched = {(end.node, end.label) for end in reached}
     for use in build.uses:
@@ -311,8 +355,3 @@ def _loose(build: Build) -> Iterator[Conflict]:
             yield Conflict(
                 name, use.name, f"no wire reaches {terminal.label} of {use.name} ({net})", "name its source in `after`"
             )
-    for net in ("bat", "usb", "12v"):
-        givers = [use for use in build.uses if build.part(use).gives_v and net in _nets(build, use)]
-        takers = [use for use in build.uses if net in _nets(build, use) and use not in givers]
-        if takers and not givers:
-            yield Conflict("supply-missing", net, f"nothing feeds {net}", "add a supply to the kit")
