@@ -17,10 +17,13 @@ _ORDER = (1 << 252) + 27742317777372353535851937790883648493
 _P = (1 << 255) - 19
 _SIZE = 32
 _SLOT = 80
-_X, _Y, _Z, _T, _N = 0, 80, 160, 240, 320
+_X, _Y, _Z, _N = 0, 80, 160, 320
 _A, _B, _I, _R, _S = 640, 720, 1200, 1440, 1520
 _ONE = b"\x01" + bytes(79)
 _HALF_SIZE = 1 << 128
+_DIGITS_SIZE = 33  # bytes: numbers below 2^257
+# 0 to 4 doublings.  Made beforehand: where memory is in pieces an allocation costs as much as an addition.
+_DOUBLINGS = tuple([field.DOUBLE[:-1] * times + b"\x00" for times in range(5)])
 # y of the points of order 1, 2, 4 and 8: none else has one of these.
 _SMALL_ORDER = (
     b"\x01" + bytes(31),
@@ -40,6 +43,7 @@ _TABLE = _aligned(comb.TABLE)
 _HALF, _OFFSET = _aligned(comb.HALF), _aligned(comb.OFFSET)
 _FOLD, _L = _aligned(scalar.FOLD), _aligned(scalar.ORDER)
 _ROUND = _aligned(sha.ROUND)
+_known = b"", []
 
 
 def sha512(*parts):
@@ -131,19 +135,19 @@ def _space():
     return space
 
 
-def _add_row(space, bits, row):
+def _add_row(space, bits, row, public):
     for block in range(4):
-        comb.lookup(0, _TABLE, space, bits, row, block)
+        comb.lookup(0, _TABLE, space, bits, row, block, public)
         field.run(0, 0, space, field.ADD_ENTRY)
 
 
 def _base_multiple(limbs):
     """The encoding of a multiple of the base point."""
     space, bits = _space(), _comb_bits(limbs)
-    _add_row(space, bits, 10)
+    _add_row(space, bits, 10, 0)
     for row in range(9, -1, -1):
-        field.run(0, 0, space, field.DOUBLE_T)
-        _add_row(space, bits, row)
+        field.run(0, 0, space, field.DOUBLE)
+        _add_row(space, bits, row, 0)
     field.run(0, 0, space, field.AFFINE)
     encoded, x = bytearray(_frozen(space, _Y)), _frozen(space, _X)
     encoded[31] |= (x[0] & 1) << 7
@@ -171,14 +175,14 @@ def verify(key, message, signature):
     if int.from_bytes(s, "little") >= _ORDER:
         raise ValueError("Ed25519: the signature's S is not reduced")
     space = _space()
-    of_key = _multiples(space, key)
+    of_key = _multiples_of_key(space, key)
     of_r = _multiples(space, r)
     u, v = _halves(int.from_bytes(_octets(_hash(r, key, message)), "little"))
     limbs = [bytearray(_SLOT), bytearray(_SLOT)]
     for each, number in zip(limbs, (s, (v % _ORDER).to_bytes(_SIZE, "little"))):
         scalar.split(each, number, _SIZE, 20)
     bits = _comb_bits(_multiply(limbs[0], limbs[1], bytes(_SLOT)))
-    _sum(space, bits, ((of_key, _digits(-u)), (of_r, _digits(-v))))
+    _sum(space, bits, ((u, of_key), (v, of_r)))
     field.run(0, 0, space, field.DIFFERENCE)
     if any(_frozen(space, _X)) or any(_frozen(space, _A)):
         raise ValueError("Ed25519: the signature does not verify")
@@ -195,53 +199,52 @@ def _halves(h):
 
 
 def _digits(number):
-    """Signed odd digits of 4 bits, 0 between them, lowest first: the non-adjacent form of width 4."""
-    negative = number < 0
-    octets = abs(number).to_bytes(34, "little")
-    digits = []
-    window = at = 0
-    for octet in octets:
-        window += octet << at
-        at += 8
-        while at >= 4:
-            digit = 0
-            if window & 1:
-                digit = window & 15
-                digit -= digit << 1 & 16
-                window -= digit
-            digits.append(-digit if negative else digit)
-            window >>= 1
-            at -= 1
-    while digits and not digits[-1]:
-        digits.pop()
-    return digits
+    """Signed odd digits of 4 bits with 0 between them, lowest first, each but 0 made 8 larger."""
+    found = bytearray(8 * _DIGITS_SIZE)
+    scalar.digits(found, number.to_bytes(_DIGITS_SIZE, "little"), _DIGITS_SIZE)
+    return found
 
 
 def _sum(space, bits, terms):
-    """Leave in the space the comb's multiple of the base point plus the multiples of the terms."""
-    _set(space, _X, b"\x00" * _SLOT + _ONE + _ONE + b"\x00" * _SLOT)
-    for at in range(max(11, *[len(digits) for _, digits in terms]) - 1, -1, -1):
-        due = [(table, digits[at]) for table, digits in terms if at < len(digits) and digits[at]]
-        field.run(0, 0, space, field.DOUBLE_T if due or at < 11 else field.DOUBLE)
-        for table, digit in due:
-            _set(space, _N, table[abs(digit) >> 1])
-            field.run(0, 0, space, field.ADD if digit > 0 else field.SUBTRACT)
+    """Leave in the space the comb's multiple of the base point less the two terms' (number, table) multiples."""
+    _set(space, 0, _space())
+    rows = [(_digits(abs(number)), number < 0, table) for number, table in terms]
+    first, second = rows[0][0], rows[1][0]
+    top = max(11, *[len(bytes(digits).rstrip(b"\x00")) for digits, _, _ in rows])
+    doublings = 0
+    for at in range(top - 1, -1, -1):
+        doublings += 1
+        if doublings < 4 and at > 10 and not first[at] and not second[at]:
+            continue
+        field.run(0, 0, space, _DOUBLINGS[doublings])
+        doublings = 0
+        for digits, negative, table in rows:
+            digit = digits[at] - 8
+            if digit != -8:
+                _set(space, _N, table[abs(digit) >> 1])
+                field.run(0, 0, space, field.ADD if (digit < 0) != negative else field.SUBTRACT)
         if at < 11:
-            _add_row(space, bits, at)
+            _add_row(space, bits, at, 1)
+
+
+def _multiples_of_key(space, key):
+    """`_multiples`, kept for the next time: a node verifies its gateway's acknowledgements and nothing else."""
+    global _known
+    if _known[0] != key:
+        _known = bytes(key), _multiples(space, key)
+    return _known[1]
 
 
 def _multiples(space, encoded):
     """P, 3P, 5P and 7P as entries, of the point with this encoding.  Raises ValueError where `_decode` does."""
     _decode(space, encoded)
-    point = space[_X:_N]
     field.run(0, 0, space, field.PREPARE)
     found = [space[_N:_A]]
-    field.run(0, 0, space, field.DOUBLE_T)
+    field.run(0, 0, space, field.DOUBLE)
     field.run(0, 0, space, field.PREPARE)
     twice = space[_N:_A]
-    _set(space, _X, point)
-    for _ in range(3):
-        _set(space, _N, twice)
+    for added in (found[0], twice, twice):
+        _set(space, _N, added)
         field.run(0, 0, space, field.ADD)
         field.run(0, 0, space, field.PREPARE)
         found.append(space[_N:_A])
@@ -271,7 +274,7 @@ def _decode(space, encoded):
         _set(space, _X, space[_I : _I + _SLOT])
     if _frozen(space, _X)[0] & 1 != sign:
         field.run(0, 0, space, field.NEGATE)
-    field.run(0, 0, space, field.PRODUCT)
+    field.run(0, 0, space, field.REST)
 
 
 def _set(space, slot, content):

@@ -398,10 +398,11 @@ TABLE = (
 
 
 @micropython.viper
-def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int):
+def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int, public: int):
     """Put the entry of a row and block of the comb into the slots N, M and K.
 
-    `t` is the table and `bits` the comb's scalar, 33 bytes; `acc` is given as 0.  All of the block is read.
+    `t` is the table and `bits` the comb's scalar, 33 bytes; `acc` is given as 0.  All of the block is
+    read, unless `public` is 1: verification needs no more than the entry itself.
     """
     at = row + 66 * block
     digit = 0
@@ -448,38 +449,41 @@ def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int):
     chosen = ptr32(int(space) + 640)
     w = 0
     while w < 24:
-        acc = t[0] & m0
-        acc = t[1] & m1 | acc
-        acc = t[2] & m2 | acc
-        acc = t[3] & m3 | acc
-        acc = t[4] & m4 | acc
-        acc = t[5] & m5 | acc
-        acc = t[6] & m6 | acc
-        acc = t[7] & m7 | acc
-        acc = t[8] & m8 | acc
-        acc = t[9] & m9 | acc
-        acc = t[10] & m10 | acc
-        acc = t[11] & m11 | acc
-        acc = t[12] & m12 | acc
-        acc = t[13] & m13 | acc
-        acc = t[14] & m14 | acc
-        acc = t[15] & m15 | acc
-        acc = t[16] & m16 | acc
-        acc = t[17] & m17 | acc
-        acc = t[18] & m18 | acc
-        acc = t[19] & m19 | acc
-        acc = t[20] & m20 | acc
-        acc = t[21] & m21 | acc
-        acc = t[22] & m22 | acc
-        acc = t[23] & m23 | acc
-        acc = t[24] & m24 | acc
-        acc = t[25] & m25 | acc
-        acc = t[26] & m26 | acc
-        acc = t[27] & m27 | acc
-        acc = t[28] & m28 | acc
-        acc = t[29] & m29 | acc
-        acc = t[30] & m30 | acc
-        acc = t[31] & m31 | acc
+        if public:
+            acc = t[digit]
+        else:
+            acc = t[0] & m0
+            acc = t[1] & m1 | acc
+            acc = t[2] & m2 | acc
+            acc = t[3] & m3 | acc
+            acc = t[4] & m4 | acc
+            acc = t[5] & m5 | acc
+            acc = t[6] & m6 | acc
+            acc = t[7] & m7 | acc
+            acc = t[8] & m8 | acc
+            acc = t[9] & m9 | acc
+            acc = t[10] & m10 | acc
+            acc = t[11] & m11 | acc
+            acc = t[12] & m12 | acc
+            acc = t[13] & m13 | acc
+            acc = t[14] & m14 | acc
+            acc = t[15] & m15 | acc
+            acc = t[16] & m16 | acc
+            acc = t[17] & m17 | acc
+            acc = t[18] & m18 | acc
+            acc = t[19] & m19 | acc
+            acc = t[20] & m20 | acc
+            acc = t[21] & m21 | acc
+            acc = t[22] & m22 | acc
+            acc = t[23] & m23 | acc
+            acc = t[24] & m24 | acc
+            acc = t[25] & m25 | acc
+            acc = t[26] & m26 | acc
+            acc = t[27] & m27 | acc
+            acc = t[28] & m28 | acc
+            acc = t[29] & m29 | acc
+            acc = t[30] & m30 | acc
+            acc = t[31] & m31 | acc
         chosen[w] = acc
         t = ptr32(int(t) + 128)
         w += 1

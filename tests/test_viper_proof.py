@@ -111,7 +111,7 @@ def test_a_worse_generator_is_refused(change: tuple[str, str], program: str, mon
 def test_the_machine_computes() -> None:
     """The interpreter itself, on public numbers: a product, modulo p."""
     a, b = 3**150, 7**80
-    memory = proof.run_program("PRODUCT", {"X": _limbs(a), "Y": _limbs(b)})
+    memory = proof.run_program("PREPARE", {"E": _limbs(a), "H": _limbs(b)} | dict.fromkeys("XYZR", _limbs(0)))
     at = programs.SLOTS["T"] * field.LIMBS
     product = sum(value.known << field.BITS * k for k, value in enumerate(memory.values[at : at + field.LIMBS]))
     assert product % (2**255 - 19) == a * b % (2**255 - 19)

@@ -18,10 +18,11 @@ ENTRIES = 1 << TEETH - 1
 WORDS = 3 * 8
 _LOOKUP = '''\
 @micropython.viper
-def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int):
+def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int, public: int):
     """Put the entry of a row and block of the comb into the slots N, M and K.
 
-    `t` is the table and `bits` the comb's scalar, 33 bytes; `acc` is given as 0.  All of the block is read.
+    `t` is the table and `bits` the comb's scalar, 33 bytes; `acc` is given as 0.  All of the block is
+    read, unless `public` is 1: verification needs no more than the entry itself.
     """
     at = row + {per_block} * block
     digit = 0
@@ -37,6 +38,9 @@ def lookup(acc: int, t: ptr32, space: ptr32, bits: ptr8, row: int, block: int):
     chosen = ptr32(int(space) + {scratch})
     w = 0
     while w < {words}:
+        if public:
+            acc = t[digit]
+        else:
 {scan}
         chosen[w] = acc
         t = ptr32(int(t) + {row_bytes})
@@ -116,7 +120,7 @@ def lookup() -> str:
     masks = (f"m{e} = (({e} ^ digit) - 1) >> 31" for e in range(ENTRIES))
     return _LOOKUP.format(
         per_block=TEETH * ROWS, teeth=TEETH, rows=ROWS, high=TEETH - 1, last=ENTRIES - 1, words=WORDS, limbs=LIMBS,
-        masks=_indent(masks, 4), scan=_indent(scan, 8), unpack=_indent(_unpack(), 8), slot=4 * LIMBS,
+        masks=_indent(masks, 4), scan=_indent(scan, 12), unpack=_indent(_unpack(), 8), slot=4 * LIMBS,
         block_bytes=4 * WORDS * ENTRIES, row_bytes=4 * ENTRIES, scratch=4 * LIMBS * SLOTS["A"],
         entry=4 * LIMBS * SLOTS["N"], entry_k=4 * LIMBS * SLOTS["K"],
     )  # fmt: skip

@@ -5,6 +5,9 @@
 Points are extended (X : Y : Z : T) as in RFC 8032 §5.1.4.  An entry is what is added: N = y - x, M = y + x, K = 2dxy.
 Those of the comb's table have z = 1 and are halved, which halves all four of E … H and saves the doubling of Z; those
 made of points carry J = 2z.  The formula has no exceptions on this curve, so it needs no case for equal points.
+
+Only additions need T.  Whatever makes a point leaves the factors E and H of its T, and an addition begins by
+multiplying them.
 """
 
 from curve import ROOT_OF_MINUS_1, D
@@ -21,9 +24,8 @@ DOUBLE = f"""
     H = A + B; E = H - E; G = A - B; C = C + C; F = C + G; F = ~F; {_PRODUCTS}
 """
 # The sum of the point and an entry.  Signs: E, F, G, H are b - a, d - c, d + c, b + a.
-_ADD = "A = Y - X; B = Y + X; A = A * {n}; B = B * {m}; C = T * K{d}; E = B - A; H = A + B"
+_ADD = "T = E * H; A = Y - X; B = Y + X; A = A * {n}; B = B * {m}; C = T * K{d}; E = B - A; H = A + B"
 _PLUS, _MINUS = "F = {z} - C; G = {z} + C", "F = {z} + C; G = {z} - C"
-_T = "T = E * H"
 
 
 def _add(minus: bool, affine: bool) -> str:
@@ -34,15 +36,14 @@ def _add(minus: bool, affine: bool) -> str:
 
 PROGRAMS = {
     "DOUBLE": DOUBLE,
-    "DOUBLE_T": f"{DOUBLE}; {_T}",
-    "ADD_ENTRY": f"{_add(False, True)}; {_T}",
-    "ADD": f"{_add(False, False)}; {_T}",
-    "SUBTRACT": f"{_add(True, False)}; {_T}",
+    "ADD_ENTRY": _add(False, True),
+    "ADD": _add(False, False),
+    "SUBTRACT": _add(True, False),
     # What is added when the point itself is: d stands in R.
-    "PREPARE": "N = Y - X; M = Y + X; K = T * R; K = K + K; J = Z + Z",
+    "PREPARE": "T = E * H; N = Y - X; M = Y + X; K = T * R; K = K + K; J = Z + Z",
     "DIFFERENCE": "A = Y - Z; A = ~A",
     "NEGATE": "A = X - X; X = A - X; X = ~X",
-    "PRODUCT": "Y = ~Y; T = X * Y",
+    "REST": "Y = ~Y; E = ~X; H = ~Y",
 }
 
 

@@ -56,23 +56,25 @@ def run_program(name: str, slots: dict[str, list[Value]]) -> Memory:
     return memory
 
 
-POINT = dict.fromkeys("XYZT", REDUCED)
+# E and H, the factors of T, as a doubling, an addition, `REST` or the neutral element leave them.
+POINT = dict.fromkeys("XYZ", REDUCED) | {"E": [Value(-3 * _HALF - 15, 3 * _HALF + 15)] * LIMBS, "H": DIFFERENCE}
 AFFINE_ENTRY = {"N": DIGITS, "M": DIGITS, "K": SIGNED}
 ENTRY = {"N": DIFFERENCE, "M": DIFFERENCE, "K": DIFFERENCE, "J": DIFFERENCE}
 # What each program finds, and which slots hold reduced numbers after it.
 STEPS = {
     "DOUBLE": (dict.fromkeys("XYZ", REDUCED), "XYZ"),
-    "DOUBLE_T": (dict.fromkeys("XYZ", REDUCED), "XYZT"),
-    "ADD_ENTRY": (POINT | AFFINE_ENTRY, "XYZT"),
-    "ADD": (POINT | ENTRY, "XYZT"),
-    "SUBTRACT": (POINT | ENTRY, "XYZT"),
+    "ADD_ENTRY": (POINT | AFFINE_ENTRY, "XYZ"),
+    "ADD": (POINT | ENTRY, "XYZ"),
+    "SUBTRACT": (POINT | ENTRY, "XYZ"),
     "PREPARE": (POINT | {"R": DIGITS}, ""),
     "AFFINE": (dict.fromkeys("XYZ", REDUCED), "XY"),
     "ROOT": ({"Y": DIGITS, "Z": ONE, "R": DIGITS, "S": DIGITS}, "XIAB"),
     "NEGATE": ({"X": REDUCED}, "X"),
-    "PRODUCT": ({"X": REDUCED, "Y": DIGITS}, "YT"),
+    "REST": ({"X": REDUCED, "Y": DIGITS}, "YEH"),
     "DIFFERENCE": (dict.fromkeys("XYZ", REDUCED), "XA"),
 }
+
+MAKERS = ("DOUBLE", "ADD_ENTRY", "ADD", "SUBTRACT")
 
 
 def prove_program(name: str) -> None:
@@ -81,9 +83,9 @@ def prove_program(name: str) -> None:
     memory = run_program(name, found)
     for slot, limbs in _slots(memory, reduced).items():
         _within(limbs, REDUCED, f"{name}: {slot}")
-    if name == "PREPARE":
-        for slot, limbs in _slots(memory, "NMKJ").items():
-            _within(limbs, ENTRY[slot], f"{name}: {slot}")
+    left = {"PREPARE": ENTRY}.get(name, POINT if name in MAKERS else {})
+    for slot, limbs in _slots(memory, "".join(left)).items():
+        _within(limbs, left[slot], f"{name}: {slot}")
 
 
 def prove_lookup() -> None:
@@ -94,6 +96,7 @@ def prove_lookup() -> None:
         space = Memory([_ANY] * (len(programs.SLOTS) * LIMBS))
         bits = Memory([_BYTE] * 33, 1)
         given = {"acc": _ZERO, "t": table, "space": space, "bits": bits, "row": public(row), "block": public(block)}
+        given["public"] = _ZERO
         machine.run("lookup", given)
         for slot, limbs in _slots(space, "NMK").items():
             _within(limbs, [Value(-field.BASE, field.BASE)] * LIMBS if slot == "K" else DIGITS, f"lookup: {slot}")

@@ -153,6 +153,33 @@ def reduce(acc: int, x: int, a: ptr32, fold: ptr32, order: ptr32):
         if i == 1:
             x = 0 - 1
         i += 1
+
+
+@micropython.viper
+def digits(o: ptr8, octets: ptr8, size: int):
+    """Write a public number's non-adjacent form of width 4, lowest first: 0, or 8 more than a signed odd digit.
+
+    `o` has a place for each bit of `size` little-endian bytes, the highest of which is below 128.  The time depends on
+    the number: for verification only.
+    """
+    window = 0
+    have = 0
+    at = 0
+    i = 0
+    while i < 8 * size:
+        if have < 4:
+            if at < size:
+                window = window + (octets[at] << have)
+                at += 1
+            have += 8
+        digit = 0
+        if window & 1:
+            digit = window + 8 & 15
+            window = window - digit + 8
+        o[i] = digit
+        window = window >> 1
+        have -= 1
+        i += 1
 '''
 
 

@@ -148,12 +148,13 @@ class TestLookup(unittest.TestCase):
             return
         for block in range(4):
             for digit in range(64):
+                public = digit & 1 ^ block & 1
                 row = digit % 11
                 number = 0
                 for tooth in range(6):
                     number |= (digit >> tooth & 1) << row + 11 * (tooth + 6 * block)
                 space = bytearray(80 * field.SLOTS)
-                comb.lookup(0, comb.TABLE, space, number.to_bytes(33, "little"), row, block)
+                comb.lookup(0, comb.TABLE, space, number.to_bytes(33, "little"), row, block, public)
                 found = [value(signed(space[at : at + 80])) for at in (320, 400, 480)]
                 self.assertEqual(found, self.entry(block, digit), (block, digit))
 
