@@ -48,6 +48,11 @@ GOALS = (
     Goal("rss_mb", 200, False),
     Goal("start_s", 5, False),
     Goal("disk.bytes_over_statement", 120, False),
+    Goal("node.sign.speedup", 5, True),
+    Goal("node.sign.heap_bytes", 10_240, False),
+    Goal("node.mpy.xtensawin_bytes", 49_152, False),
+    Goal("node.cortex_m3.viper.sign_m", 5, False),
+    Goal("node.cortex_m3.signatures", 2.5, False),
 )
 
 NOTES = """\
@@ -123,6 +128,7 @@ SECTIONS = (
     ("Bulk check", ("check.", "log_check.", "checking.")),
     ("One statement", ("single.",)),
     ("Growth", ("prove.", "rss_mb", "start_s", "disk.", "growth.")),
+    ("A node's signatures", ("node.",)),
     ("Peers", ("peers.",)),
     ("Faults, as `make faults` and `make soak` counted them", ("faults.",)),
 )
