@@ -1,8 +1,8 @@
 """Run by an interpreter under measurement: `ed25519_run.py CODE SIZE RUNS`; prints one JSON line.
 
-CODE is the module of the firmware, on the path.  Milliseconds are the least
-of RUNS, since whatever else the machine does only adds to them, and to a long run more; RAM is what a signature takes from
-a heap that was just tidied, without any garbage collection on the way, so nothing that was let go counts as free.
+CODE is the module of the firmware, on the path.  Milliseconds are the least of RUNS, since whatever else the machine
+does only adds to them, and to a long run more.  The heap is what one signature allocates in all, with no garbage
+collected on the way.
 """
 
 import gc

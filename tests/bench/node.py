@@ -1,6 +1,7 @@
 """What Ed25519 costs a node, by interpreter and code, and how large the code is on each architecture.
 
-Instructions are counted where EARMARK_CORTEX_M3 names MicroPython for QEMU (cortex.py); elsewhere the last count stands.
+Instructions are counted where EARMARK_CORTEX_M3 names MicroPython for QEMU (cortex.py); elsewhere the last count
+stands.
 """
 
 import json
