@@ -5,6 +5,7 @@ import time
 UNSET, KEPT, NTP, GATEWAY, HOST = range(5)
 _EARLIEST = 1735689600  # 2025-01-01: a clock that says less was never set
 _DRIFT = 20000  # a clock that nobody sets goes wrong by one part in so many (50 ppm) while it is awake
+_YEARS_28_S = 883612800
 _FLOOR_MS = 1000  # a statement says whole seconds
 # The epoch is 1970 on some ports and 2000 on others.
 _EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
@@ -117,5 +118,10 @@ class Clock:
 
 
 def utc(seconds):
-    """Unix seconds as (year, month, day, hour, minute, second)."""
-    return tuple(time.gmtime(seconds - _EPOCH)[:6])
+    """Unix seconds as (year, month, day, hour, minute, second), right up to 2099."""
+    years = 0
+    while seconds - _EPOCH >= 1 << 31:  # more than a board's `gmtime` takes; the calendar repeats every 28 years
+        seconds -= _YEARS_28_S
+        years += 28
+    year, month, day, hour, minute, second = time.gmtime(seconds - _EPOCH)[:6]
+    return year + years, month, day, hour, minute, second

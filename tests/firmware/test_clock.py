@@ -49,6 +49,19 @@ class Quality(unittest.TestCase):
         self.assertEqual(subject.set(NTP, 200, 1800060002000), 0)
         self.assertEqual(subject.now()[1], (NTP, 2, 60000))
 
+    def test_a_time_beyond_what_a_ports_calendar_takes_is_a_date_all_the_same(self):
+        class Board:
+            def gmtime(self, seconds):
+                if seconds >= 1 << 31:
+                    raise OverflowError("overflow converting long int to machine word")
+                return self.port.gmtime(seconds)
+
+        clock.time, Board.port = Board(), self.kept[0]
+        self.assertEqual(clock.utc(1790000000), (2026, 9, 21, 14, 13, 20))
+        self.assertEqual(clock.utc(2151705600), (2038, 3, 9, 0, 0, 0))
+        self.assertEqual(clock.utc(4102444799), (2099, 12, 31, 23, 59, 59))
+        self.assertEqual(len(clock.utc((1 << 40) - 1)), 6)
+
     def test_neither_the_ports_epoch_nor_a_step_of_its_clock_matters(self):
         subject = Clock(UNSET, 0)
         told = []
