@@ -19,7 +19,7 @@ from outbox import OutboxError
 from pulse import LOOK_S, Pulse
 from replaying import Replay
 from sender import Sender
-from sensors import METHODS, REPLAYED, SensorError, failed
+from sensors import METHODS, REPLAYED, SensorError, failed, read
 from version import VERSION
 
 _MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
@@ -364,7 +364,7 @@ class Node:
         for sensor in group:
             self._pulse.beat(self._measuring)
             try:
-                fresh = await sensor.read()
+                fresh = await read(sensor)
                 for name, _, error in fresh:
                     if name.endswith("/error"):
                         self._no_reading = True

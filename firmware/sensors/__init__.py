@@ -13,12 +13,15 @@ A quantity that could not be read while others could stands among them as `faile
 (replay.py) has `rows` in place of `read`: its readings have times of their own.
 """
 
+import asyncio
+
 from bus import ERRORS, SensorError, whole
 
 __all__ = ("DRIVERS", "ERRORS", "METHODS", "Sensor", "SensorError", "driver", "failed", "whole")
 
 MEASURED, MODELLED, REPLAYED = range(3)
 METHODS = ("measured", "modelled", "replayed")
+_MOST_S = 60  # half of what the watchdog grants the loop that measures
 DRIVERS = (
     "battery",
     "bh1750",
@@ -59,6 +62,16 @@ class Sensor:
 def driver(name):
     """The driver module of that name, one of `DRIVERS`."""
     return getattr(__import__("sensors." + name), name)
+
+
+async def read(sensor):
+    """A sensor's readings; raises `SensorError` whatever went wrong, and where it took too long."""
+    try:
+        return await asyncio.wait_for(sensor.read(), _MOST_S)
+    except asyncio.TimeoutError:
+        raise SensorError("no-answer", "not read within %d s" % _MOST_S)
+    except OSError as failure:  # such as an analogue input that Wi-Fi takes
+        raise SensorError("no-answer", str(failure))
 
 
 def failed(quantity, error):

@@ -8,6 +8,7 @@ import unittest_mini as unittest
 import app
 import cbor
 import replaying
+import sensors
 import settings
 from clock import HOST, Clock
 from identity import Identity
@@ -133,6 +134,34 @@ class Node(unittest.TestCase):
         self.assertEqual(named, [("air/error", "crc"), ("a", 1), ("b/error", "out-of-range")])
         self.assertTrue("no reading of air: crc: what was seen" in self.said)
         self.assertTrue("no reading of b: out-of-range" in self.said)
+
+    def test_a_sensor_that_hangs_or_breaks_takes_no_other_with_it(self):
+        class Hung:
+            name, driver, method, detail, quantities = "bed", "modbus", MEASURED, "", ["a"]
+
+            async def read(self):
+                await asyncio.sleep(1000)
+
+        class Taken(Hung):
+            name = "soil"
+
+            async def read(self):
+                raise OSError(116, "ESP_ERR_TIMEOUT")
+
+        class Well(Hung):
+            async def read(self):
+                return [("a", None, 1)]
+
+        node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024))
+        signed = []
+        node._chain.readings = lambda method, payload, positions=None: signed.append(cbor.decode(payload)) or 2
+        most_s, sensors._MOST_S = sensors._MOST_S, 0.05
+        try:
+            asyncio.run(node._sample(MEASURED, [Hung(), Taken(), Well()]))
+        finally:
+            sensors._MOST_S = most_s
+        named = [(record[0], record.get(2, record.get(3))) for record in signed[0]]
+        self.assertEqual(named, [("bed/error", "no-answer"), ("soil/error", "no-answer"), ("a", 1)])
 
     def test_an_acknowledgement_too_large_for_the_memory_is_ignored(self):
         def verify(payload, gateway_key, kid):
