@@ -25,12 +25,15 @@ class Ds18b20(Sensor):
     async def read(self):
         """Temperature in 0.01 Cel, -55 to 125, of each probe."""
         roms = sorted(self._probes) or self._only(self._wire.roms())
-        await self._wire.convert(self._wait_ms)
+        waited_ms, self._wait_ms = self._wait_ms, conversion_ms(self._register)
+        await self._wire.convert(waited_ms)
         readings = []
         for rom, quantity in zip(roms, self.quantities):
             try:
-                readings.append((quantity, "Cel", self._temperature(await self._wire.scratchpad(rom), rom)))
+                octets = await self._wire.scratchpad(rom)
+                readings.append((quantity, "Cel", self._temperature(octets, rom, waited_ms)))
             except SensorError as failure:
+                self._wait_ms = _LONGEST_MS
                 if len(roms) == 1:
                     raise
                 readings.append(failed(quantity, failure.error))
@@ -43,13 +46,19 @@ class Ds18b20(Sensor):
             raise SensorError("wrong-device", "%d probes: name them in probes (%s)" % (len(roms), ", ".join(roms)))
         return roms
 
-    def _temperature(self, octets, rom):
+    def _temperature(self, octets, rom, waited_ms):
         value = hundredths(octets)
-        self._wait_ms = -(-_LONGEST_MS >> 3 - (self._register >> 5))
         if octets[4] != self._register:
             self._wait_ms = _LONGEST_MS
             self._wire.configure(rom, self._register)
+            if waited_ms < conversion_ms(octets[4]):
+                raise SensorError("not-ready", "it lost its power and resolution, and has not converted yet")
         return Fraction(-2, value)
+
+
+def conversion_ms(register):
+    """How long a conversion takes with this configuration register."""
+    return -(-_LONGEST_MS >> 3 - (register >> 5 & 3))
 
 
 def hundredths(octets):

@@ -119,6 +119,18 @@ class Ds18b20(unittest.TestCase):
             asyncio.run(sensor.read())
             self.assertEqual(self.line.waits, [750, 750, wait_ms])
 
+    def test_a_probe_that_lost_its_power_gives_no_value_of_the_measurement_before(self):
+        sensor = self.make({ROMS[0]: scratchpad(0x0190, 0x1F)}, resolution=9)
+        asyncio.run(sensor.read())
+        for register in (0x0550, 0x0190):
+            self.line.probes = {ROMS[0]: scratchpad(0x0190, 0x1F)}
+            asyncio.run(sensor.read())
+            self.line.probes = {ROMS[0]: scratchpad(register, 0x7F)}
+            self.assertEqual(self.error(sensor), "not-ready")
+            self.line.probes = {ROMS[0]: scratchpad(0x0191, 0x7F)}
+            self.assertEqual(asyncio.run(sensor.read()), [("temperature", "Cel", Fraction(-2, 2506))])
+        self.assertEqual(self.line.waits, [750, 94, 94, 750, 750, 94, 750])
+
     def test_many_probes_by_their_names(self):
         probes = {ROMS[0]: scratchpad(0x0191), ROMS[1]: scratchpad(0xFF5E)}
         sensor = self.make(probes, probes={ROMS[0]: "root", ROMS[1]: "air"}, prefix="bed/")
