@@ -10,6 +10,7 @@ from bus.wire import Wire
 
 _RP2 = sys.platform == "rp2"
 _next_counter = [0]
+_WRAP = 1 << 29  # a larger whole number takes memory, and an interrupt has none: it would count no further
 
 
 def _pin(settings, name):
@@ -105,13 +106,19 @@ def pulses(pin):
 
 
 def _interrupts(source):
-    counted = [0]
+    counted = [0, 0, 0]  # by the interrupt, modulo _WRAP; up to the last question, and all that was counted then
 
     def count(_):
-        counted[0] += 1
+        counted[0] = counted[0] + 1 & _WRAP - 1
+
+    def total():
+        now = counted[0]
+        counted[2] += (now - counted[1]) & _WRAP - 1
+        counted[1] = now
+        return counted[2]
 
     if _RP2:
         source.irq(count, machine.Pin.IRQ_FALLING, hard=True)
     else:
         source.irq(count, machine.Pin.IRQ_FALLING)
-    return lambda: counted[0]
+    return total

@@ -180,6 +180,17 @@ class Pins(unittest.TestCase):
                 Machine.pin.handler(Machine.pin)
             self.assertEqual((count(), Machine.pin.pull, "hard" in Machine.pin.more), (3, "up", is_rp2))
 
+    def test_pulses_are_counted_on_where_the_interrupt_s_number_begins_anew(self):
+        self.pins._WRAP = 8
+        count = self.pins.pulses(4)
+        for total in (7, 8, 8, 15, 22):
+            while count() < total:
+                Machine.pin.handler(Machine.pin)
+            self.assertEqual(count(), total)
+        for _ in range(5):
+            Machine.pin.handler(Machine.pin)
+        self.assertEqual(count(), 27)
+
     def test_pulses_by_the_counters(self):
         self.machine.Counter = Counter
         self.assertEqual([self.pins.pulses(4)(), self.pins.pulses(5)()], [100, 101])
