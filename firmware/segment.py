@@ -3,6 +3,7 @@
 import record
 
 _SUFFIX = ".seg"
+_PIECE = 4096
 
 
 def file_name(first):
@@ -64,10 +65,28 @@ class Found:
         self.mark = record.mark
 
 
+class _Ahead:
+    """A folder's `read` that opens the file once for several records."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._start = 0
+        self._piece = b""
+
+    def read(self, name, offset, length):
+        """Up to `length` bytes of the one file that this is used for."""
+        at = offset - self._start
+        if at < 0 or at + length > len(self._piece):
+            self._piece = self._folder.read(name, offset, max(length, _PIECE))
+            self._start, at = offset, 0
+        return self._piece[at : at + length]
+
+
 def recover(folder, name):
-    """Read a segment through, one statement in memory at a time."""
+    """Read a segment through, a few statements in memory at a time."""
     found = Found(name)
     length = folder.size(name)
+    folder = _Ahead(folder)
     for each in record.walk(folder, name, length, found.wound):
         found.add(each, record.statement(folder, name, each) is not None)
     found.limit = found.segment.last + 1

@@ -20,8 +20,9 @@ class Flash:
     block, `programmed` counts bytes.
     """
 
-    def __init__(self, blocks, image=None):
+    def __init__(self, blocks, image=None, program=32):
         self.blocks = blocks
+        self.program = program
         self.image = bytearray(b"\xff" * (blocks * BLOCK)) if image is None else image
         self.at_cut = None
         self.cut_in = None
@@ -109,18 +110,19 @@ def _buffer(name, size):
     return _buffers[name]
 
 
-def make(blocks):
-    """A flash with an empty file system, in the place of the last one."""
-    flash = Flash(blocks, _buffer("image", blocks * BLOCK))
+def make(blocks, program=32):
+    """A flash with an empty file system, in the place of the last one; `program` bytes are programmed at least, which
+    is 32 on ESP32 and 256 on RP2."""
+    flash = Flash(blocks, _buffer("image", blocks * BLOCK), program)
     flash.image[:] = b"\xff" * len(flash.image)
-    vfs.VfsLfs2.mkfs(flash)
+    vfs.VfsLfs2.mkfs(flash, progsize=program)
     return flash
 
 
 def mount(flash, path="/flash"):
     """Mount its file system, in place of another that is mounted there."""
     unmount(path)
-    vfs.mount(vfs.VfsLfs2(flash), path)
+    vfs.mount(vfs.VfsLfs2(flash, progsize=flash.program), path)
     return path
 
 

@@ -27,6 +27,7 @@ class Littlefs(unittest.TestCase):
     def setUp(self):
         self.cuts = 0
         self.most = MOST
+        self.program = 32
 
     def tearDown(self):
         for path in ("/flash", "/cut"):
@@ -40,7 +41,7 @@ class Littlefs(unittest.TestCase):
     def look(self, image, ledger):
         """What is promised holds after a cut that left this image, and goes on to hold."""
         self.cuts += 1
-        medium, after = flash.Flash(BLOCKS, image), ledger.copy()
+        medium, after = flash.Flash(BLOCKS, image, self.program), ledger.copy()
         box = self.open(medium, "/cut")
         after.reopened(box)
         after.check(self, box)
@@ -51,7 +52,7 @@ class Littlefs(unittest.TestCase):
 
     def medium(self):
         """Flash with an empty file system, or one that other files have filled but for a few blocks."""
-        medium = flash.make(BLOCKS)
+        medium = flash.make(BLOCKS, self.program)
         if self.most > MOST:
             flash.mount(medium)
             with open("/flash/others", "wb") as stream:
@@ -93,6 +94,7 @@ class Littlefs(unittest.TestCase):
     def test_every_program_and_erase(self):
         for seed in range(TIMES):
             random.seed(seed)
+            self.program = 256 if seed % 2 else 32
             self.every_cut(14)
         self.assertTrue(self.cuts > 14 * TIMES)
 
@@ -106,12 +108,14 @@ class Littlefs(unittest.TestCase):
         self.most = 1 << 20
         for seed in range(TIMES):
             random.seed(2000 + seed)
+            self.program = 32 if seed % 2 else 256
             self.every_cut(14)
 
     def test_again_and_again_on_a_full_medium(self):
         self.most = 1 << 20
         for seed in range(TIMES):
             random.seed(3000 + seed)
+            self.program = 32 if seed % 2 else 256
             self.cuts = 0
             self.assertTrue(self.cut_again_and_again(150).gaps)
 
