@@ -21,6 +21,12 @@ class Dropped:
     def __init__(self, folder):
         self._folder = folder
         self.ranges = []
+        self._written = []
+
+    @property
+    def noted(self):
+        """Whether the note on the medium says the same."""
+        return self.ranges == self._written
 
     def add(self, first, last, why):
         """Take in a range; beyond 16 of them the last two become one."""
@@ -62,6 +68,7 @@ class Dropped:
     def write(self, doomed=""):
         """Put the note on the medium; `doomed` names a segment whose deletion is underway."""
         self._folder.replace(_NOTE, encode(self.ranges, doomed))
+        self._written = self.ranges
 
     def read(self):
         """Take up the note; returns the segment whose deletion is to be finished, or "".
@@ -71,6 +78,7 @@ class Dropped:
         if _NOTE not in self._folder.names():
             return ""
         self.ranges, doomed = decode(self._folder.read(_NOTE, 0, 4096))
+        self._written = self.ranges
         return doomed
 
 

@@ -165,9 +165,9 @@ class Outbox:
     def _write(self, seq, framed):
         """Put a record on the medium, whatever has to go for it; returns its segment."""
         while True:
-            part = self._segment_for(seq, len(framed))
-            self._torn = True
             try:
+                part = self._segment_for(seq, len(framed))
+                self._torn = True
                 self._folder.append(part.name, framed)
                 self._torn = False
                 return part
@@ -203,7 +203,8 @@ class Outbox:
         if len(self._segments) == 1 and self._segments[0].size:
             self._mend()
             self._begin(seq)
-        if len(self._segments) > 1:
+        told = self._segments[0].last < self.head[0] or self._lease.seq == self.head[0]
+        if len(self._segments) > 1 and told:
             self._drop_oldest()
         elif not self._release_reserve():
             raise OSError(_NO_ROOM[0], "no room even for one statement")
@@ -220,10 +221,13 @@ class Outbox:
         self._dropped.forget([gap for seq, gap in self._gaps if seq > oldest.last])
         try:
             self._surely(self._dropped.write, oldest.name)
-        except OSError:
-            self._dropped.ranges = before
-            raise
-        self._discard(oldest)
+            self._discard(oldest)
+        except OSError as failure:
+            if not _is_full(failure):
+                self._dropped.ranges = before
+                raise
+            self._discard(oldest)  # no room for the note even, and the reserve was needed before: the note comes second
+            self._dropped.write()
         if len(self._segments) > 1:
             self._keep_reserve()
 
@@ -263,6 +267,8 @@ class Outbox:
             told = part.last < self.head[0] or self._lease.seq == self.head[0]
             if told and not runs.without(self._freed, part.first, part.last):
                 try:
+                    if not self._dropped.noted:  # what was lost in this segment is found in no other way then
+                        self._surely(self._dropped.write)
                     self._discard(part)
                 except OSError:
                     return  # it stays listed, and the next call tries again

@@ -32,7 +32,7 @@ TABLE = {
     "outbox_bytes": (
         None,
         "bytes of the outbox above which the oldest statements are dropped; "
-        "three quarters of what the file system has room for, at most 4194304, where none is set",
+        "half of what the file system has room for, at most 4194304, where none is set",
     ),
     "segment_bytes": (16384, "bytes of one file of the outbox"),
     "status_s": (60, "seconds from one status line to the next"),

@@ -12,15 +12,15 @@ MOST_OUTBOX_BYTES = 4194304
 def open_outbox(where, kid, settings, sync):
     """The outbox of the key with this kid in a node's directory, made where there is none.
 
-    Where the settings leave `outbox_bytes` open it takes three quarters of the room that it and the file system have:
-    the rest is for updates, and for littlefs to spread its erases over.
+    Where the settings leave `outbox_bytes` open it takes half of the room that it and the file system have: the rest is
+    for the other slot of an update, and for littlefs to spread its erases over.
     """
     key = hexlify(kid).decode()
     folder = Folder(where + "/outbox/" + key, sync)
     most = settings["outbox_bytes"]
     if most is None:
         own = sum(folder.size(name) for name in folder.names())
-        most = max(2 * settings["segment_bytes"], min(MOST_OUTBOX_BYTES, (folder.room() + own) // 4 * 3))
+        most = max(2 * settings["segment_bytes"], min(MOST_OUTBOX_BYTES, (folder.room() + own) // 2))
     return Outbox(folder, most, settings["segment_bytes"], Lease(Folder(where, sync), key + ".lease"))
 
 

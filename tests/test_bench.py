@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import bound, checking, direct, farms, growth, ingest, latency, processes, report
+import interpreters
+from bench import bound, checking, direct, farms, growth, ingest, latency, processes, report, wear
 from bench.bound import Bound
 from bench.publisher import next_packet, packet
 from earmark.statement import NO_ENTRY, decode
@@ -86,6 +87,19 @@ def test_bulk_checks_accept_what_they_measure() -> None:
         found = checking.measure(LEAVES, 1, verifiers)
     assert found["check"]["ratio"] > 0
     assert found["log_check"]["ratio"] > 0
+
+
+def test_the_wear_of_a_boards_flash_is_counted() -> None:
+    try:
+        found = wear.measure(20)
+    except RuntimeError as missing:
+        if interpreters.required():
+            raise
+        pytest.skip(str(missing))
+    for board in wear.BOARDS:
+        assert 1 <= found[board]["erases_per_statement"] < 3
+        assert found[f"flash_years_{board}"] > 0
+        assert found[board]["boot_full_statements"] > 500
 
 
 def test_report_is_flat_and_says_what_is_missing(tmp_path: Path) -> None:

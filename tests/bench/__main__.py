@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import bound as bound_module
-from bench import checking, direct, farms, growth, ingest, latency, node, peers, profiling, report, single
+from bench import checking, direct, farms, growth, ingest, latency, node, peers, profiling, report, single, wear
 from bench.bound import Bound, compare_with_c
 
 CONFIGURATIONS = {
@@ -44,10 +44,11 @@ class Sizes:
     pymerkle_size: int
     profiled: int
     signatures: int
+    worn: int
 
 
-FULL = Sizes(5, 5.0, 10.0, 300, (10_000, 1_000_000, 10_000_000), 100_000, 5, 8.0, 10.0, 5000, 100_000, 50_000, 41)
-QUICK = Sizes(1, 1.0, 1.0, 5, (2_000, 10_000), 3_000, 1, 1.0, 1.0, 300, 10_000, 2_000, 3)
+FULL = Sizes(5, 5.0, 10.0, 300, (10_000, 1_000_000, 10_000_000), 100_000, 5, 8.0, 10.0, 5000, 100_000, 50_000, 41, 40_000)
+QUICK = Sizes(1, 1.0, 1.0, 5, (2_000, 10_000), 3_000, 1, 1.0, 1.0, 300, 10_000, 2_000, 3, 300)
 
 CHECKS = ("check.", "log_check.", "checking.", "single.")
 NODE = "node."
@@ -188,6 +189,7 @@ def main() -> int:
         bench.compare(bound)
     bench.grow()
     bench.sign()
+    bench.found["node.outbox"] = bench.part("node.outbox", lambda: wear.measure(bench.sizes.worn))
     took_s = time.monotonic() - begun
     head = {"quick": given.quick, "took_s": took_s, "machine": report.machine(), "sizes": asdict(bench.sizes)}
     if FAULTS.exists():

@@ -47,6 +47,8 @@ GOALS = (
     Goal("prove.p50_ms", 1, False),
     Goal("rss_mb", 200, False),
     Goal("start_s", 5, False),
+    Goal("node.outbox.flash_years_esp32", 10, True),
+    Goal("node.outbox.flash_years_picow", 10, True),
     Goal("disk.bytes_over_statement", 120, False),
     Goal("node.sign.speedup", 5, True),
     Goal("node.sign.heap_bytes", 10_240, False),
@@ -128,7 +130,7 @@ SECTIONS = (
     ("Bulk check", ("check.", "log_check.", "checking.")),
     ("One statement", ("single.",)),
     ("Growth", ("prove.", "rss_mb", "start_s", "disk.", "growth.")),
-    ("A node's signatures", ("node.",)),
+    ("A node's signatures and outbox", ("node.",)),
     ("Peers", ("peers.",)),
     ("Faults, as `make faults` and `make soak` counted them", ("faults.",)),
 )

@@ -15,6 +15,7 @@ class MemoryFolder:
         self.files = {} if files is None else dict(files)
         self.after_cut = None
         self.refuse_after = None
+        self.capacity = None
 
     def names(self):
         return sorted(self.files)
@@ -28,6 +29,8 @@ class MemoryFolder:
     def append(self, name, piece):
         old = self.files.get(name)
         room = self._room(piece)
+        if self.capacity is not None:
+            room = max(0, min(room, self.capacity - sum(len(content) for content in self.files.values())))
         if self.after_cut:
             self._show(name, old)
             for size in range(len(piece) + 1):
@@ -37,7 +40,9 @@ class MemoryFolder:
             raise OSError(28)
 
     def replace(self, name, content):
-        if self._room(content) < len(content):
+        used = sum(len(kept) for kept in self.files.values())
+        full = self.capacity is not None and used + len(content) > self.capacity
+        if full or self._room(content) < len(content):
             raise OSError(28)
         if self.after_cut:
             self._show(name, self.files.get(name))

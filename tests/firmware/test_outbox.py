@@ -188,6 +188,16 @@ class Rot(unittest.TestCase):
         told = Outbox(folder, 4000, 400).dropped
         self.assertTrue(any(first <= gap.gap[1] <= last for first, last, _ in told))
 
+    def test_what_was_lost_is_told_though_its_segment_is_freed_before_that(self):
+        folder = self.filled()
+        [(name, found)] = [span for span in self.spans(folder) if span[1].seq == 3]
+        content = bytearray(folder.files[name])
+        content[found.offset] ^= 1
+        folder.files[name] = bytes(content)
+        Outbox(folder, 4000, 400).free([(1, 2), (4, 9)])
+        self.assertFalse(name in folder.names())
+        self.assertEqual(Outbox(folder, 4000, 400).dropped, [(3, 3, DAMAGED)])
+
     def test_what_rots_while_the_node_runs_is_told(self):
         for at in (0, 1):
             folder = self.filled()
@@ -339,6 +349,44 @@ class RefusedWrites(unittest.TestCase):
         folder.append = append
         box.append(2, b"second")
         self.assertEqual(list(Outbox(folder, 4000, 1000).pending(1)), [(2, b"second")])
+
+
+class FullMedia(unittest.TestCase):
+    """A medium that other files fill: the oldest goes, and a gap says so, as when the outbox itself is full."""
+
+    def test_the_oldest_goes_whatever_room_is_left(self):
+        for capacity in range(900, 3000, 150):
+            folder, ledger = scratch.MemoryFolder(), promises.Ledger()
+            box = Outbox(folder, 1 << 20, 300)
+            folder.capacity = capacity
+            for _ in range(80):
+                ledger.append(box, 40)
+                ledger.check(self, box)
+            self.assertTrue(ledger.gaps)
+            ledger.check(self, Outbox(folder, 1 << 20, 300))
+
+    def test_the_only_segment_makes_room_for_the_newest_statement(self):
+        folder, ledger = scratch.MemoryFolder(), promises.Ledger()
+        box = Outbox(folder, 1 << 20, 2000)
+        for _ in range(6):
+            ledger.append(box, 40)
+        folder.capacity = sum(len(content) for content in folder.files.values())
+        for _ in range(20):
+            ledger.append(box, 40)
+            ledger.check(self, box)
+        ledger.check(self, Outbox(folder, 1 << 20, 2000))
+
+    def test_where_there_is_no_room_at_all_the_seq_is_free_again(self):
+        folder, ledger = scratch.MemoryFolder(), promises.Ledger()
+        box = Outbox(folder, 1 << 20, 2000)
+        folder.capacity = 0
+        with self.assertRaises(OutboxError):
+            ledger.append(box, 40)
+        ledger.underway = {}
+        folder.capacity = None
+        ledger.append(box, 10)
+        ledger.check(self, box)
+        ledger.check(self, Outbox(folder, 1 << 20, 2000))
 
 
 class OnDisk(unittest.TestCase):

@@ -30,6 +30,7 @@ class Littlefs(unittest.TestCase):
         self.program = 32
 
     def tearDown(self):
+        print("%d cuts" % self.cuts)
         for path in ("/flash", "/cut"):
             flash.unmount(path)
 
@@ -75,7 +76,7 @@ class Littlefs(unittest.TestCase):
         ledger = promises.Ledger()
         medium = self.medium()
         box = None
-        while self.cuts < cuts:
+        for _ in range(cuts):
             medium.cut_in = random.randrange(60)
             medium.torn = random.randrange(flash.BLOCK)
             while not medium.dead:
@@ -95,13 +96,12 @@ class Littlefs(unittest.TestCase):
         for seed in range(TIMES):
             random.seed(seed)
             self.program = 256 if seed % 2 else 32
-            self.every_cut(14)
-        self.assertTrue(self.cuts > 14 * TIMES)
+            self.every_cut(40)
+        self.assertTrue(self.cuts > 400 * TIMES)
 
     def test_again_and_again(self):
         for seed in range(TIMES):
             random.seed(1000 + seed)
-            self.cuts = 0
             self.cut_again_and_again(150)
 
     def test_every_program_and_erase_of_a_full_medium(self):
@@ -109,14 +109,13 @@ class Littlefs(unittest.TestCase):
         for seed in range(TIMES):
             random.seed(2000 + seed)
             self.program = 32 if seed % 2 else 256
-            self.every_cut(14)
+            self.every_cut(40)
 
     def test_again_and_again_on_a_full_medium(self):
         self.most = 1 << 20
         for seed in range(TIMES):
             random.seed(3000 + seed)
             self.program = 32 if seed % 2 else 256
-            self.cuts = 0
             self.assertTrue(self.cut_again_and_again(150).gaps)
 
 

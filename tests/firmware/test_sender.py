@@ -115,6 +115,19 @@ class SenderCase(unittest.TestCase):
         self.sender.checkpoint = b""
         self.assertEqual(self.sent_after(self.more), ["1", "2", "3"])
 
+    def test_what_the_gateway_holds_does_not_hold_up_the_rest(self):
+        self.outbox.seqs = [1, 2, 3, 4, 5]
+        self.sender = Sender(self.outbox, self.link, "up", 2, 0.02, lambda said: None)
+
+        async def nine():
+            task = asyncio.create_task(self.sender.run())
+            while len(self.link.sent) < 9:
+                await asyncio.sleep(0.005)
+            task.cancel()
+
+        asyncio.run(asyncio.wait_for(nine(), 20))
+        self.assertEqual(self.link.sent[:9], ["1", "2", "3", "4", "5", "1", "2", "3", "4"])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -5,7 +5,6 @@ the outbox overflows.  A third of the flash holds files that never change, as tw
 """
 
 import json
-import os
 import sys
 import time
 
