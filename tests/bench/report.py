@@ -47,8 +47,6 @@ GOALS = (
     Goal("prove.p50_ms", 1, False),
     Goal("rss_mb", 200, False),
     Goal("start_s", 5, False),
-    Goal("node.outbox.flash_years_esp32", 10, True),
-    Goal("node.outbox.flash_years_picow", 10, True),
     Goal("disk.bytes_over_statement", 120, False),
     Goal("node.sign.speedup", 5, True),
     Goal("node.sign.heap_bytes", 10_240, False),

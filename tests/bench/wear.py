@@ -1,8 +1,8 @@
 """How long a board's flash lives under the node's outbox: `python -m bench.wear` in tests/.
 
 MicroPython's littlefs runs over flash in memory (tests/firmware/flash.py), which counts programs and erases: one
-statement of 350 bytes a minute, acknowledged at once, or never, with the outbox full.  A life ends when one block has had its
-100,000 erases.  What the flash of a board does besides, and its own limits, is not in the figure.
+statement of 350 bytes a minute, acknowledged at once, or never, with the outbox full.  A life ends when one block has
+had its 100,000 erases.  What the flash of a board does besides, and its own limits, is not in the figure.
 """
 
 import json
