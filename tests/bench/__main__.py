@@ -47,7 +47,9 @@ class Sizes:
     worn: int
 
 
-FULL = Sizes(5, 5.0, 10.0, 300, (10_000, 1_000_000, 10_000_000), 100_000, 5, 8.0, 10.0, 5000, 100_000, 50_000, 41, 40_000)
+FULL = Sizes(
+    5, 5.0, 10.0, 300, (10_000, 1_000_000, 10_000_000), 100_000, 5, 8.0, 10.0, 5000, 100_000, 50_000, 41, 40_000
+)
 QUICK = Sizes(1, 1.0, 1.0, 5, (2_000, 10_000), 3_000, 1, 1.0, 1.0, 300, 10_000, 2_000, 3, 300)
 
 CHECKS = ("check.", "log_check.", "checking.", "single.")
@@ -114,6 +116,7 @@ class Bench:
         """What a signature costs a node."""
         sizes = self.sizes
         self.found["node"] = self.part("node", lambda: node.measure(sizes.runs, sizes.signatures))
+        self.found["node.outbox"] = self.part("node.outbox", lambda: wear.measure(sizes.worn))
 
     def grow(self) -> None:
         """Growth; the short keys are those of the largest log."""
@@ -189,7 +192,6 @@ def main() -> int:
         bench.compare(bound)
     bench.grow()
     bench.sign()
-    bench.found["node.outbox"] = bench.part("node.outbox", lambda: wear.measure(bench.sizes.worn))
     took_s = time.monotonic() - begun
     head = {"quick": given.quick, "took_s": took_s, "machine": report.machine(), "sizes": asdict(bench.sizes)}
     if FAULTS.exists():
