@@ -11,10 +11,12 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "firmware" / "gener
 
 import digest
 import field
+import interpreters
 import interval
 import programs
 import proof
 import scalar
+from bench import node
 from interval import HIGHEST, Machine, Memory, Refused, Value, public
 
 GENERATE = Path(proof.__file__).parent
@@ -129,3 +131,23 @@ def test_no_forms_beyond_those_that_are_proved() -> None:
             "@micropython.viper",
         }
         assert set(interval.parse(text)) == set(re.findall(r"^def (\w+)", text, re.MULTILINE))
+
+
+def test_it_compiles_for_every_board_and_fits() -> None:
+    """The code and its table, 48 KB at most: ARMv6-M has the fewest instructions, Xtensa the longest code."""
+    found = node.sizes()
+    assert set(found) == {f"{name}_bytes" for name in node.ARCHITECTURES}
+    assert max(found.values()) <= 48 * 1024, found
+
+
+def test_a_signature_takes_little_memory_and_a_fifth_of_the_time() -> None:
+    """Of 300 bytes, in one run of the 32-bit interpreter; the report of `make bench` has the figures."""
+    try:
+        interpreters.command("micropython-32")
+    except interpreters.MissingInterpreter as missing:
+        if interpreters.required():
+            raise
+        pytest.skip(str(missing))
+    fast, slow = (node.run(*node.MEASURED[name], 5) for name in ("viper", "portable"))
+    assert fast["sign_heap_bytes"] <= 10 * 1024
+    assert fast["sign_ms"] * 5 <= slow["sign_ms"]

@@ -49,7 +49,8 @@ def sizes() -> dict[str, int]:
     return {f"{name}_bytes": sum(len(compiled(module, name)) for module in VIPER) for name in ARCHITECTURES}
 
 
-def _run(interpreter: str, code: str, runs: int) -> dict[str, float]:
+def run(interpreter: str, code: str, runs: int) -> dict[str, float]:
+    """What ed25519_run.py prints of a code under an interpreter."""
     heap = ["-X", "heapsize=4m"] if interpreter.startswith("micropython") else []
     command = [*interpreters.command(interpreter), *heap, str(RUN), code, str(MESSAGE_BYTES), str(runs)]
     paths = {"PYTHONPATH": str(FIRMWARE), "MICROPYPATH": f".frozen:{FIRMWARE}", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -63,7 +64,7 @@ def measure(rounds: int, runs: int) -> dict[str, Any]:
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in MEASURED}
     for _ in range(rounds):
         for name, (interpreter, code) in MEASURED.items():
-            rows[name].append(_run(interpreter, code, runs))
+            rows[name].append(run(interpreter, code, runs))
     found: dict[str, Any] = {"date": report.machine()["date"], "message_bytes": MESSAGE_BYTES, "mpy": sizes()}
     for what in ("sign", "verify"):
         each = {name: [row[f"{what}_ms"] for row in rows[name]] for name in MEASURED}
