@@ -11,6 +11,7 @@ sys.path.append(str(Path(__file__).resolve().parent / "vectors"))
 import actors
 import proofs
 import rounds
+import satoshi
 import small_log
 
 from earmark import beacon, cbor, evidence, proof
@@ -105,7 +106,17 @@ def test_a_round_makes_the_lower_bound_without_anything_of_the_verifiers() -> No
     [step] = [step for step in report.steps if step.number == 7]
     assert step.proven
     assert "1 statement(s) signed after round 657413 of drand's quicknet, 2023-09-15" in step.finding
-    assert report.to_compare() == []  # the block is older than the round
+
+
+def test_a_block_is_offered_for_comparison_where_it_is_newer_than_the_round() -> None:
+    block = satoshi.BEACON.block, satoshi.BEACON.header
+    for made, offered in ((rounds.OWN.round(rounds.NEWEST), []), (rounds.OWN.round(5), [block[0]])):
+        assert (made[0].time_s < block[0].time_s) == bool(offered)
+        encoded = proofs._with_rounds(made, block).encode()
+        report = proof.check(encoded, actors.OPERATOR.key, networks=OWN)
+        assert (report.not_before, report.to_compare()) == (made[0], offered)
+        given = proof.check(encoded, actors.OPERATOR.key, [(block[0].place, block[0].hash)], networks=OWN)
+        assert (given.not_before, given.to_compare()) == (offered[0] if offered else made[0], [])
 
 
 def test_without_the_library_nothing_fails_and_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,7 @@ def check(
         subjects=subjects,
         blocks=tuple(view.seen),
         rounds=view.rounds,
+        tighter=frozenset(view.tighter),
         anchors=judged,
         stamps=stamps,
         not_after=not_after,
@@ -176,6 +177,7 @@ class _View:
         self._networks = networks
         self.seen: dict[ChainBlock, None] = {}
         self.rounds: frozenset[ChainBlock] = frozenset()
+        self.tighter: set[ChainBlock] = set()
 
     def vouches(self, block: ChainBlock) -> bool:
         """Say whether the verifier gave this block's hash, or it is one of `rounds`, the rounds of drand that verified.
@@ -295,11 +297,13 @@ def _check_beacons(
     view.rounds = verify_known((pair for pairs in carried.values() for pair in pairs), networks)
     newest = {}
     for nonce, pairs in carried.items():
-        counted = [source for source, _ in pairs if view.vouches(source)]
+        sources = [source for source, _ in pairs]
+        counted = [source for source in sources if view.vouches(source)]
         if counted:
             newest[nonce] = max(counted, key=lambda block: block.time_s)
         else:
-            steps.append(say_unproven([source for source, _ in pairs], networks))
+            steps.append(say_unproven(sources, networks))
+        view.tighter |= {source for source in sources if not counted or source.time_s > newest[nonce].time_s}
     return newest
 
 

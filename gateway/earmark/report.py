@@ -64,7 +64,8 @@ class Report:
     """What a check that held established.
 
     `blocks` are the chain blocks and rounds of known networks that the file leads to, by beacon or anchor; `rounds` are
-    those whose signatures verified; `anchors` pairs each anchor's block with whether the verifier vouches for it;
+    those whose signatures verified; `tighter` are the beacons' sources that would show more than what counts, were
+    their hashes the verifier's; `anchors` pairs each anchor's block with whether the verifier vouches for it;
     `stamps` pairs the id of each time stamp's authority with what the token says, None where the verifier brought no
     certificate of it; `not_after` is the earliest of the vouched blocks and the stamps with a certificate, None where
     there is none; `witnessed` are the cosignatures of the verifier's witnesses.
@@ -76,6 +77,7 @@ class Report:
     subjects: tuple[Subject, ...]
     blocks: tuple[ChainBlock, ...]
     rounds: frozenset[ChainBlock]
+    tighter: frozenset[ChainBlock]
     anchors: tuple[tuple[ChainBlock, bool], ...]
     stamps: tuple[tuple[str, ChainBlock | None], ...]
     not_after: ChainBlock | None
@@ -96,15 +98,9 @@ class Report:
         return [subject for subject in self.subjects if _is_misdated(subject, self.not_after)]
 
     def to_compare(self) -> list[ChainBlock]:
-        """Return the chain blocks that the verifier has not vouched for: anchors' first, then by time.
-
-        Where a round of drand dates every subject the beacons' blocks are left out: they are older.
-        """
-        anchors = [block for block, _ in self.anchors]
-        vouched = {block for block, is_vouched in self.anchors if is_vouched}
-        vouched |= self.rounds | {subject.not_before for subject in self.subjects if subject.not_before}
-        is_dated = all(subject.not_before in self.rounds for subject in self.subjects)
-        left = [block for block in self.blocks if block not in vouched and (block in anchors or not is_dated)]
+        """Return the blocks that would show more if the verifier vouched for them: anchors' first, then by time."""
+        anchors = [block for block, is_vouched in self.anchors if not is_vouched]
+        left = [block for block in self.blocks if block in anchors or block in self.tighter]
         return sorted(left, key=lambda block: (block not in anchors, block.time_s))
 
 
