@@ -25,6 +25,7 @@ from earmark import beacon, cbor, evidence, operator, proof, public
 from earmark.anchor.drand import LATE_S, Relays
 from earmark.config import create_farm
 from earmark.errors import AnchorError, ConfigError
+from earmark.evidence.chain import ChainBlock
 from earmark.evidence.drand import QUICKNET, verify_known
 from earmark.metrics import Metrics
 from earmark.public import Public
@@ -197,6 +198,34 @@ def test_an_unreachable_relay_is_no_alarm_but_is_seen(tmp_path: Path) -> None:
         assert "HTTP 503" in health.warnings[0].message
         assert not any("drand" in reason.reason for reason in health.reasons)
     assert published == []
+
+
+def test_a_block_from_the_future_keeps_no_other_out_of_the_beacon(tmp_path: Path) -> None:
+    made = create_farm(tmp_path / "farm", FARM.format(600, "http://127.0.0.1:1"))
+    operator.found(made)
+    published: list[bytes] = []
+    gateway = Public(made, published.append, Metrics())
+    store = SqliteStore(made.database)
+    now_s = round(time.time())
+    for time_s in (now_s, now_s + 10**9, now_s + 12, now_s):
+        gateway._next_beacon = 0.0
+        gateway._take((ChainBlock("eip155:1", 1, bytes(32), time_s), b""), store, 600.0)
+    store.close()
+    assert [beacon.decode(message)[0].time_s - now_s for message in published] == [0, 10**9, 12, 12]
+
+
+def test_a_store_that_cannot_be_opened_ends_no_thread_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ConfigError("of another version")
+
+    made = create_farm(tmp_path / "farm", FARM.format(600, "http://127.0.0.1:1"))
+    gateway = Public(made, lambda _: None, Metrics())
+    monkeypatch.setattr(public, "SqliteStore", fail)
+    gateway._follow_drand()
+    assert gateway._metrics.drand_trouble is not None
+    assert gateway._metrics.drand_trouble[1] == "of another version"
 
 
 def test_several_sources_go_out_together_the_newest_first_and_none_goes_back(tmp_path: Path) -> None:

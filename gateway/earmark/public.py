@@ -42,6 +42,8 @@ STOP_S = 30.0
 RETRY_S = 10.0
 AGAIN_S = 60.0
 """Time until relays of drand are asked again of which none had a new round."""
+AHEAD_S = 2 * 3600
+"""A block so far ahead of this machine's clock keeps no other one out of the beacon: a false answer would for ever."""
 COUNT_S = 3600.0
 UNITS = {EVM: 10**18, OTS: 10**8}
 """The smallest units of a coin, by kind of evidence."""
@@ -117,11 +119,11 @@ class Public:
         settings = self._farm.config.beacon
         try:
             relays = Relays(settings.drand)
+            store = self._open_store("the beacon of drand")
         except EarmarkError as error:
             self._metrics.drand_away(str(error))
             _log.error("no rounds of drand in the beacon until this is mended and the gateway started again: %s", error)
             return
-        store = self._open_store("the beacon of drand")
         while store and not self._stop.is_set() and self.failure is None:
             with self._guarded("the beacon of drand"):
                 try:
@@ -179,7 +181,7 @@ class Public:
         """
         with self._lock:
             before = self._heads.get(head[0].chain)
-            if before is None or before[0].time_s <= head[0].time_s:
+            if before is None or not head[0].time_s < before[0].time_s <= time.time() + AHEAD_S:
                 self._heads[head[0].chain] = head
             else:
                 _log.info("block %s of %s is older than the beacon's: left out", head[0].number, head[0].chain)
