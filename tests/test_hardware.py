@@ -172,6 +172,12 @@ WRONG = {
         [AIR, AIR | {"name": "air-2", "bus": "i2c1"}],
         at(PICO, i2c1__scl="GP9", i2c1__sda="GP8"),
     ),
+    "two buses of one number": (
+        "wrong-function",
+        ESP,
+        [AIR, AIR | {"name": "air-2", "bus": "i2c1"}],
+        at(ESP, i2c1__scl="IO19", i2c1__sda="IO18"),
+    ),
     "USB beside a battery": ("two-supplies", PICO, [CELLS], {}),
     "a converter that nothing feeds": ("supply-missing", PICO, [{"name": "step", "part": "converter-5v"}], {}),
     "battery on no pin": ("supply-missing", ESP, [CELLS], {}),
@@ -219,6 +225,11 @@ def test_a_part_on_the_5_v_pin_has_nothing_from_a_battery_and_a_board_alone_has_
         kit = parse_kit("own", {"kit": PLAN, "use": uses}, library.parts(), "own.toml")
         found = {(conflict.name, conflict.where) for conflict in checks.check(fit(kit, library.board(PICO)))}
         assert ("supply-missing", where) in found
+
+
+def test_two_buses_of_two_numbers_are_none_too_many() -> None:
+    pins = at(ESP, i2c1__scl="IO19", i2c1__sda="IO18")
+    assert names(own(ESP, AIR, AIR | {"name": "air-2", "bus": "i2c1"}, buses={"i2c1": {"number": 1}}, **pins)) == []
 
 
 def test_a_pico_s_rail_has_300_ma_for_parts() -> None:

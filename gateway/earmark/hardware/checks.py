@@ -147,20 +147,34 @@ def _functions(build: Build) -> Iterator[Conflict]:
     blocks: dict[str, set[str]] = {}
     for net, pin in _own_pins(build):
         bus, _, line = net.partition(".")
-        if not any(p.does for p in build.board.pins) or line not in ("scl", "sda", "tx", "rx"):
+        if line not in ("scl", "sda", "tx", "rx"):
             continue
-        able = {function.partition(".")[0] for function in pin.does if function.endswith(f".{line}")}
+        able = _able(build, bus, line, pin)
         both = blocks.get(bus, able) & able
         if not both:
             why = f"{pin.label} can be {', '.join(pin.does) or 'none'}"
             yield Conflict("wrong-function", pin.label, f"{net} is on {pin.label}: {why}", _MOVE)
         blocks[bus] = both
+    cure = _MOVE if _is_fixed(build) else "give one another `number` in the kit's [buses]"
     owner: dict[str, str] = {}
     for bus, block in ((bus, block) for bus, able in blocks.items() for block in able):
         if (other := owner.setdefault(block, bus)) != bus:
             yield Conflict(
-                "wrong-function", bus, f"{other} and {bus} are both on {block}, which the chip has once", _MOVE
+                "wrong-function", bus, f"{other} and {bus} are both on {block}, which the chip has once", cure
             )
+
+
+def _able(build: Build, bus: str, line: str, pin: Pin) -> set[str]:
+    """The blocks of the chip that a line can be on; on an ESP32 the one that the settings number, at any pin."""
+    if _is_fixed(build):
+        return {function.partition(".")[0] for function in pin.does if function.endswith(f".{line}")}
+    kind, usual = ("i2c", 0) if line in ("scl", "sda") else ("uart", 1)
+    return {f"{kind}{build.kit.buses.get(bus, {}).get('number', usual)}"}
+
+
+def _is_fixed(build: Build) -> bool:
+    """Whether the chip leads its blocks to certain pins only."""
+    return any(pin.does for pin in build.board.pins)
 
 
 def _straps(build: Build) -> Iterator[Conflict]:
