@@ -5,7 +5,7 @@ Until `choose` was called, and wherever the viper code is not for, that is the p
 
 import sys
 
-import ed25519_portable
+import ed25519_portable as _code
 
 VIPER, PORTABLE = "viper", "portable"
 
@@ -17,9 +17,6 @@ _SIGNATURE = bytes.fromhex(
     "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
     "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
 )
-
-
-_code = ed25519_portable
 
 
 def public_key(seed: bytes) -> bytes:
@@ -55,7 +52,11 @@ def choose() -> str:
     global _code
     why = _take_viper()
     if not why:
+        for portable in ("ed25519_portable", "edwards", "sha512"):  # a tenth of the node's memory
+            sys.modules.pop(portable, None)
         return VIPER
+    import ed25519_portable
+
     _code = ed25519_portable
     self_test()
     return "%s (%s)" % (PORTABLE, why)
@@ -63,7 +64,7 @@ def choose() -> str:
 
 def name() -> str:
     """Which code is in use."""
-    return PORTABLE if _code is ed25519_portable else VIPER
+    return PORTABLE if _code.__name__ == "ed25519_portable" else VIPER
 
 
 def _take_viper() -> str:

@@ -15,7 +15,6 @@ import board
 import ed25519
 import identity
 import light
-import settings
 import storage
 from files import make_folder
 from link import stop, within
@@ -29,6 +28,10 @@ _USAGE = "usage: main.py --dir DIR [--identity]"
 
 
 _STOPPED_S = 600  # on boards, before another attempt
+
+
+class _SetUpWrongly(Exception):
+    """node.json does not do."""
 
 
 def _arguments(given, root):
@@ -51,14 +54,27 @@ def _signer(machine, where):
     return identity.load_or_create(where + "/identity", machine.urandom, machine.SYNC)
 
 
+def _set_up(machine, where, signing):
+    """(settings, what holds the directory, clock, log, sensors); what checked the settings is not kept in memory."""
+    import settings
+
+    try:
+        chosen = settings.load(where + "/node.json")
+        held = machine.lock(where)
+        clock = machine.clock(chosen)
+        say = Log(clock)
+        say("Ed25519: " + signing)
+        return chosen, held, clock, say, settings.make_sensors(chosen, clock, machine)
+    except settings.SettingsError as wrong:
+        raise _SetUpWrongly("node.json: %s" % wrong)
+    finally:
+        sys.modules.pop("settings", None)
+
+
 def _live(machine, where, signing, slots):
     """Run the node; returns whether it is to be started again."""
-    chosen = settings.load(where + "/node.json")
-    held = machine.lock(where)
-    clock = machine.clock(chosen)
-    say = Log(clock)
-    say("Ed25519: " + signing)
-    sensors = settings.make_sensors(chosen, clock, machine)
+    chosen, held, clock, say, sensors = _set_up(machine, where, signing)
+    gc.collect()
     signer = _signer(machine, where)
     outbox = storage.open_outbox(where, signer.kid, chosen, machine.SYNC)
     for name in storage.of_others(where, signer.kid, machine.SYNC):
@@ -76,6 +92,8 @@ def _stopped(machine, where, status):
     """
     if machine.restart is None:
         return
+    import settings
+
     try:
         led = machine.led(settings.light(where + "/node.json"))
     except (OSError, ValueError, TypeError):
@@ -116,8 +134,8 @@ def _run(machine, where, only_identity, slots):
             print(_signer(machine, where).did)
         elif _live(machine, where, signing, slots):
             return _RESTART
-    except settings.SettingsError as wrong:
-        print("node.json: %s" % wrong)
+    except _SetUpWrongly as wrong:
+        print(wrong)
         return _SET_UP_WRONG
     except (OSError, RuntimeError, ValueError, MemoryError, OutboxError, SensorError) as failure:
         print("the node cannot run: %s" % failure)

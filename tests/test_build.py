@@ -18,7 +18,7 @@ from test_node import Node
 pytest_plugins = ["command_fixtures"]
 
 BOARDS = [name for name, target in TARGETS.items() if target.number > 3]
-HEAP_KB = 250
+HEAP_KB = 220
 """What docs/firmware.md says that a node takes."""
 
 

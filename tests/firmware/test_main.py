@@ -60,7 +60,7 @@ class Stopped(unittest.TestCase):
         self.assertTrue(True in self.board.lit)
 
     def test_wrong_settings_leave_the_serial_line_to_a_person(self):
-        self.assertEqual(self.ended(main.settings.SettingsError("x")), 2)
+        self.assertEqual(self.ended(main._SetUpWrongly("x")), 2)
         self.assertEqual((self.board.fed, len(self.board.restarts)), (0, 1))
 
     def test_a_process_ends_and_shows_where_it_failed(self):
