@@ -194,6 +194,9 @@ def test_the_commands(earmark: Earmark, tmp_path: Path, monkeypatch: pytest.Monk
     assert "cold-chain" in earmark("kit", "list").out
     shown = earmark("kit", "show", "soil", "--board", "pico-w")
     assert "board GP26 (31) soil-1 AOUT blue" in shown.words
+    grove = earmark("kit", "show", "cold-chain", "--board", "pico-w").words
+    assert "board GP5 (7) air SCL yellow" in grove
+    assert "board GP4 (6) air SDA white" in grove
     assert earmark("kit", "show", "soil", "--json").json()["settings"]["sensors"][0]["pin"] == 34
     assert earmark("kit", "check", "climate").status == 0
     assert earmark("kit", "wire", "climate").status == 0
