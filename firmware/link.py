@@ -13,6 +13,7 @@ from dial import dial
 
 OFFLINE, ONLINE, ASLEEP = b"offline", b"online", b"asleep"
 _LEAVE_MS, _AGAIN_MS, _POLL_MS = 2000, 200, 20
+_AHEAD = 4  # packets in memory beside the one that is written, before no message is taken
 _QUEUE = 64  # packets waiting beyond the window before a broker that does not read is given up
 _FAILURES = (OSError, EOFError, ValueError, MemoryError, asyncio.TimeoutError, packets.PacketError)
 
@@ -101,11 +102,12 @@ class Link:
         await self._up.wait()
 
     async def publish(self, topic, payload, wait_s=None):
-        """Hand a message to the connection; waits while the window is full, at most `wait_s` at a time.
+        """Hand a message to the connection; waits while the window is full, or messages still wait to be written, at
+        most `wait_s` at a time.
 
         Returns whether it was taken.  Raises `LinkDown`.
         """
-        while self.up and len(self._in_flight) >= self.window:
+        while self.up and (len(self._in_flight) >= self.window or len(self._queue) >= _AHEAD):
             self._room.clear()
             if wait_s is None:
                 await self._room.wait()
@@ -264,6 +266,7 @@ class Link:
             while self._queue:
                 writer.write(self._queue.pop(0))
                 await writer.drain()
+            self._room.set()
             self._waiting.clear()
             await self._waiting.wait()
 

@@ -339,6 +339,17 @@ class Window(unittest.TestCase):
 
         asyncio.run(with_link(Broker(proper(acknowledge=False)), steps, window=1))
 
+    def test_a_window_of_large_messages_is_not_all_in_memory(self):
+        async def steps(broker, harness):
+            await harness.link.wait_up()
+            for number in range(32):
+                await harness.link.publish("t/u", bytes([number]) * 4000)
+                most.append(len(harness.link._queue))
+
+        most = []
+        asyncio.run(with_link(Broker(proper(acknowledge=False)), steps, window=32))
+        self.assertTrue(max(most) <= 4)
+
     def test_a_thousand_messages_pass_in_order(self):
         async def steps(broker, harness):
             await harness.link.wait_up()
