@@ -357,3 +357,21 @@ def test_readings_that_failed_at_a_node_are_counted(farm: Farm) -> None:
         return gateway._metrics.registry.get_sample_value("earmark_node_failed_readings_total", {"node": "n1"})
 
     assert [shown(), shown()] == [2, 2], "what came before failed once"
+
+
+def test_a_word_on_presence_while_the_store_fails_keeps_no_statement_from_the_intake(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = enrolled(farm)
+    gateway, _ = still(farm)
+
+    def fail(*_: object) -> None:
+        raise StoreError("cannot read")
+
+    monkeypatch.setattr(gateway._log, "_stale", True)  # as a write that failed leaves it
+    monkeypatch.setattr(gateway._store, "newest_block", fail)
+    taken: list[Message] = []
+    monkeypatch.setattr(gateway._intake, "take", taken.extend)
+    said, _ = message(node.read(), 2)
+    gateway._take([Message("earmark/v1/home/n1/status", b"online", 1, 1, 1), said])
+    assert taken == [said]

@@ -191,7 +191,10 @@ class Gateway:
             self._intake.take(messages)
 
     def _note_presence(self, words: list[Message]) -> None:
-        enrolled = {node.name for node in self._log.registry.nodes()}
+        try:
+            enrolled = {node.name for node in self._log.registry.nodes()}
+        except StoreError:  # after a write that failed, as the next turn says; words must not end the connection
+            return
         for message in words:
             name = message.topic.split("/")[-2]
             word = message.payload.decode(errors="replace")
