@@ -115,15 +115,19 @@ class Outbox:
     def pending(self, after=0):
         """Yield (seq, statement) of what is not freed and above `after`, oldest first, read from the medium one by one.
 
-        Statements stored or freed meanwhile may or may not be among them.
+        Statements stored or freed meanwhile may or may not be among them.  Raises `OSError` after the last one if the
+        medium did not give all.
         """
+        unread = None
         for part in list(self._segments):
             if part.last > after:
                 try:
                     yield from self._pending_in(part, after)
-                except OSError:
+                except OSError as failure:
                     if part in self._segments:
-                        raise
+                        unread = failure
+        if unread:
+            raise unread
 
     def free(self, acknowledged, refused=()):
         """Free what a verified acknowledgement names: runs [(first, last)] and single refused seq.
@@ -150,17 +154,27 @@ class Outbox:
         name, seq, start = self._place
         if name != part.name or seq > after:
             seq, start = part.first - 1, 0
-        for found in record.walk(self._folder, part.name, part.size, None, start):
-            self._lose(seq + 1, found.seq - 1)
+        medium = segment.Worn(self._folder)
+        for found in record.walk(medium, part.name, part.size, None, start):
+            self._miss(medium, seq + 1, found.seq - 1)
             seq = found.seq
             self._place = (part.name, seq, found.end)
             if seq > after and not runs.holds(self._freed, seq):
-                body = record.statement(self._folder, part.name, found)
+                body = record.statement(medium, part.name, found)
                 if body is None:
-                    self._lose(seq, seq)
+                    self._miss(medium, seq, seq)
                 else:
                     yield seq, body
-        self._lose(seq + 1, last)
+        self._miss(medium, seq + 1, last)
+        if medium.missed:
+            raise medium.failure
+
+    def _miss(self, medium, first, last):
+        """These were not found: lost, unless it is the medium that does not give them, which it may do again."""
+        if medium.failure is None:
+            self._lose(first, last)
+        elif runs.without(self._freed, first, last):
+            medium.missed = True
 
     def _write(self, seq, framed):
         """Put a record on the medium, whatever has to go for it; returns its segment."""
@@ -331,7 +345,7 @@ class Outbox:
         for read in (self._lease.read, self._dropped.read):
             try:
                 doomed = read() or doomed
-            except ValueError as wrong:
+            except (ValueError, OSError) as wrong:
                 self.damage.append(str(wrong))
         return doomed
 

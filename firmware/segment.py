@@ -4,6 +4,8 @@ import record
 
 _SUFFIX = ".seg"
 _PIECE = 4096
+_SECTOR = 512
+_UNREADABLE = (5, 84)  # EIO, and what littlefs says of a damaged block
 
 
 def file_name(first):
@@ -65,6 +67,31 @@ class Found:
         self.mark = record.mark
 
 
+class Worn:
+    """A folder's `read` over a medium that gives some bytes no more: zeros are in their place, and `failure` says why.
+
+    `missed` is for whoever reads: whether something that was wanted was not there for that.
+    """
+
+    def __init__(self, folder):
+        self._folder = folder
+        self.failure = None
+        self.missed = False
+
+    def read(self, name, offset, length):
+        """`Folder.read`, with zeros for every sector of it that cannot be read."""
+        try:
+            return self._folder.read(name, offset, length)
+        except OSError as failure:
+            if failure.args[0] not in _UNREADABLE:
+                raise
+            self.failure = failure
+        if length <= _SECTOR:
+            return bytes(length)
+        end = offset + length
+        return b"".join(self.read(name, at, min(_SECTOR, end - at)) for at in range(offset, end, _SECTOR))
+
+
 class _Ahead:
     """A folder's `read` that opens the file once for several records."""
 
@@ -86,7 +113,7 @@ def recover(folder, name):
     """Read a segment through, a few statements in memory at a time."""
     found = Found(name)
     length = folder.size(name)
-    folder = _Ahead(folder)
+    folder = _Ahead(Worn(folder))
     for each in record.walk(folder, name, length, found.wound):
         found.add(each, record.statement(folder, name, each) is not None)
     found.limit = found.segment.last + 1

@@ -31,6 +31,17 @@ def mark(seq):
     return struct.pack(">H", seq)
 
 
+class WornFolder(scratch.MemoryFolder):
+    """A medium that does not give one byte of one file, `worn`."""
+
+    worn = None
+
+    def read(self, name, offset, length):
+        if self.worn and name == self.worn[0] and offset <= self.worn[1] < offset + length:
+            raise OSError(5)
+        return super().read(name, offset, length)
+
+
 class PowerCuts(unittest.TestCase):
     """Every state that a cut may leave of files that are written piece by piece, at every write of a random run."""
 
@@ -209,6 +220,31 @@ class Rot(unittest.TestCase):
             self.assertEqual([seq for seq, _ in box.pending()], [seq for seq in range(1, 13) if seq != 5])
             self.assertEqual(box.dropped, [(5, 5, DAMAGED)])
             self.assertEqual(box.count, 11)
+
+    def test_what_the_medium_gives_no_more_is_told_and_the_rest_is_sent(self):
+        for name in segments(self.filled()):
+            folder = WornFolder(self.filled().files)
+            folder.worn = (name, 40)
+            box = Outbox(folder, 4000, 400)
+            lost = [seq for first, last, _ in box.dropped for seq in range(first, last + 1)]
+            self.assertTrue(lost)
+            self.assertEqual([seq for seq, _ in box.pending()], [seq for seq in range(1, 13) if seq not in lost])
+            box.append(box.head[0] + 1, statement(13))
+
+    def test_what_the_medium_does_not_give_while_the_node_runs_waits(self):
+        for worn in segments(self.filled()):
+            folder = WornFolder(self.filled().files)
+            box = Outbox(folder, 4000, 400)
+            held = [found.seq for name, found in self.spans(folder) if name == worn]
+            folder.worn = (worn, 40)
+            got = []
+            with self.assertRaises(OSError):
+                for seq, _ in box.pending():
+                    got.append(seq)
+            self.assertEqual(got, [seq for seq in range(1, 13) if seq not in held])
+            self.assertEqual((box.dropped, box.count), ([], 12))
+            folder.worn = None
+            self.assertEqual([seq for seq, _ in box.pending()], list(range(1, 13)))
 
     def test_a_gap_statement_settles_a_damaged_one(self):
         folder = self.filled()
