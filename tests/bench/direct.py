@@ -57,6 +57,8 @@ class Feed:
         begun, first = time.monotonic(), self.acknowledged
         spent = processes.Accounts({"gateway": None}).seconds()
         await self._give(self._seconds)
+        while self.acknowledged == first:
+            await self._wait()
         took_s, count = time.monotonic() - begun, self.acknowledged - first
         cpu = {
             role: (total - spent[role]) / count * 10_000

@@ -101,9 +101,9 @@ class Steering:
         return self._last
 
     def run(self, seconds: float) -> tuple[float, int]:
-        """Steer for so long, and return the time and what was stored at its end."""
-        deadline = time.monotonic() + seconds
-        while (now := self.step())[0] < deadline:
+        """Steer for so long, or until the first is stored, and return the time and what was stored at its end."""
+        deadline, before = time.monotonic() + seconds, self._last[1]
+        while (now := self.step())[0] < deadline or (now[1] == before and now[0] < deadline + DRAIN_S):
             pass
         return now
 
