@@ -167,11 +167,11 @@ class Outbox:
                     yield seq, body
         self._miss(medium, seq + 1, last)
         if medium.missed:
-            raise medium.failure
+            raise OSError(medium.failure, part.name)
 
     def _miss(self, medium, first, last):
         """These were not found: lost, unless it is the medium that does not give them, which it may do again."""
-        if medium.failure is None:
+        if not medium.failure:
             self._lose(first, last)
         elif runs.without(self._freed, first, last):
             medium.missed = True

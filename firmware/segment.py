@@ -68,14 +68,14 @@ class Found:
 
 
 class Worn:
-    """A folder's `read` over a medium that gives some bytes no more: zeros are in their place, and `failure` says why.
+    """A folder's `read` over a medium that gives some bytes no more: zeros are in their place, and `failure` is the error's number.
 
     `missed` is for whoever reads: whether something that was wanted was not there for that.
     """
 
     def __init__(self, folder):
         self._folder = folder
-        self.failure = None
+        self.failure = 0
         self.missed = False
 
     def read(self, name, offset, length):
@@ -85,7 +85,7 @@ class Worn:
         except OSError as failure:
             if failure.args[0] not in _UNREADABLE:
                 raise
-            self.failure = failure
+            self.failure = failure.args[0]
         if length <= _SECTOR:
             return bytes(length)
         end = offset + length
