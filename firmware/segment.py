@@ -68,9 +68,10 @@ class Found:
 
 
 class Worn:
-    """A folder's `read` over a medium that gives some bytes no more: zeros are in their place, and `failure` is the error's number.
+    """A folder's `read` over a medium that gives some bytes no more: zeros are in their place.
 
-    `missed` is for whoever reads: whether something that was wanted was not there for that.
+    `failure` is the number of the error, 0 without one.  `missed` is for whoever reads: whether something that was
+    wanted was not there for that.
     """
 
     def __init__(self, folder):
