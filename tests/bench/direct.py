@@ -45,9 +45,11 @@ class Feed:
         self.answers = 0
 
     def __call__(
-        self, endpoint: object, session: str, topics: object, receive: Callable[[list[Message]], None], qos: int
+        self, endpoint: object, session: str, topics: list[str], receive: Callable[[list[Message]], None], qos: int
     ) -> Any:
-        """Be constructed as the real one is."""
+        """Be constructed as the real one is; no node asks for releases, so that connection stays silent."""
+        if not topics[0].endswith("/up"):
+            return Silent()
         self._receive = receive
         return self
 
@@ -105,6 +107,16 @@ class Feed:
 
     def publish_from_thread(self, topic: str, payload: bytes) -> None:
         """No beacon goes out here."""
+
+
+class Silent:
+    """In the place of a connection on which nothing comes."""
+
+    is_connected = True
+
+    async def run(self) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
 
 
 def messages(nodes: int, statements: Path) -> list[Message]:
