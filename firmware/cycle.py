@@ -8,6 +8,7 @@ from pulse import LOOK_S
 
 _NAME = "cycle"  # of the loop, and in app.py
 _SHORTEST_MS = 1000
+_UPDATE_MS = 180000  # that an update may keep it from its next measurement; what came is not fetched again
 
 
 class Cycle:
@@ -56,11 +57,13 @@ class Cycle:
         return state
 
     async def _connect(self):
-        """Send, until nothing waits any more or `awake_s` is over, and no update is under way."""
+        """Send, until nothing waits any more or `awake_s` is over; an update has a while more."""
         tasks = [asyncio.create_task(work) for work in self._node.connecting()]
         until_ms = self._clock.uptime_ms() + self._settings["awake_s"] * 1000
         before = self._outbox.count
-        while self._node.updating() or (self._outbox.count and self._clock.uptime_ms() < until_ms):
+        while self._outbox.count or self._node.updating():
+            if self._clock.uptime_ms() >= until_ms + (_UPDATE_MS if self._node.updating() else 0):
+                break
             self._pulse.beat(_NAME)
             await within(self._node.freed(), min(LOOK_S, max(until_ms - self._clock.uptime_ms(), 100) / 1000))
         self._reached = self._outbox.count < before

@@ -59,8 +59,9 @@ class Slots:
         self._serial = serial
 
     def switch(self, entry, release):
-        """Put the other slot on trial, from the next start on."""
-        self.entry, self.release, self.trial, self.starts, self.told = entry, release, 1, 0, 0
+        """Put the other slot on trial, from the next start on; the one that runs is the one to come back to."""
+        self.active, self.entry, self.release = self.running, entry, release
+        self.trial, self.starts, self.told = 1, 0, 0
         self.save()
 
     def confirm(self):
@@ -90,6 +91,14 @@ class Slots:
         except OSError:  # a start that cannot be counted is none
             return usual
         return usual[::-1]
+
+    def is_whole(self, slot):
+        """Whether a slot has its manifest, which goes before anything else changes and comes back last."""
+        try:
+            os.stat(self.path(slot) + "/release.cbor")
+            return True
+        except OSError:
+            return False
 
     def failed(self, slot):
         """Note that a slot could not be started."""
@@ -126,7 +135,7 @@ def start(slots, given):
         before = set(sys.modules)
         sys.path.insert(0, slots.path(slot))
         try:
-            module = __import__("main")
+            main = _main_in(slots, slot)
         except Exception as wrong:  # noqa: BLE001 - whatever it is, the other slot may do
             failure = wrong
             print("slot %s does not start: %s: %s" % (NAMES[slot], type(wrong).__name__, wrong))
@@ -136,8 +145,14 @@ def start(slots, given):
             _note(slots.failed, slot)
             continue
         _note(slots.started, slot)
-        return module.main(given, slots)
+        return main(given, slots)
     raise failure or RuntimeError("there is no slot")
+
+
+def _main_in(slots, slot):
+    if slots.is_whole(1 - slot) and not slots.is_whole(slot):
+        raise RuntimeError("it is not whole")
+    return __import__("main").main  # where the slot has none a board finds this file, which has no `main` either
 
 
 def _note(what, slot):

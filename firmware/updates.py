@@ -12,7 +12,7 @@ import cbor
 import identity
 import release
 from files import make_folder
-from link import LinkDown
+from link import LinkDown, within
 from outbox import OutboxError
 
 _PIECE = 2048  # bytes asked for at once: with its packet, twice that in memory
@@ -20,6 +20,7 @@ _ANSWER_S = 10
 _ASKS = 6  # times that a piece is asked for before the update waits
 _WRONG = 3  # files with wrong bytes before the update is refused
 _READ = 1024
+_NEW = ".new"  # ends the name of a file that is not checked yet
 _OUTCOMES = (None, "confirmed", "returned")
 
 
@@ -92,16 +93,19 @@ class Updates:
             await self._trial()
         while True:
             await self._ready()
+            is_done = False
             try:
                 self.busy = True
-                await self._look()
+                is_done = await self._look()
             except (Wait, LinkDown) as why:
                 self._say("no update now: %s" % why)
             except (ValueError, MemoryError) as wrong:
                 self._say("what came as an update was ignored: %s" % wrong)
             finally:
                 self.busy = False
-            if not self._offer:
+            if not is_done:  # whoever repeats old updates wears the flash and fills the log no faster than this
+                await asyncio.sleep(self._every_s)
+            elif not self._offer:
                 await self._until(self._every_s, lambda: self._offer)
 
     async def _trial(self):
@@ -126,7 +130,13 @@ class Updates:
             had, reason = other.number if other else 0, ""
         if self._said(self._slots.entry, had, self._slots.release, outcome, reason):
             self._slots.told = 0
+            self._save()
+
+    def _save(self):
+        try:
             self._slots.save()
+        except OSError as failure:
+            self._say("the state of the slots cannot be written: %s" % failure)
 
     def _said(self, entry, had, number, outcome, reason=""):
         try:
@@ -140,21 +150,25 @@ class Updates:
     # What there is.
 
     async def _look(self):
+        """Carry out what there is; returns whether there was nothing."""
         raw, self._offer = self._offer, None
         if raw is None:
             raw = await self._wanted()
         if raw is None:
-            return
+            return True
         wanted = release.update(raw, self._operator, self._origin, self._name, self._own.target)
         if wanted is None or wanted.entry == self._slots.entry:
-            return
+            return True
         try:
             self._check(wanted)
             await self._install(wanted)
         except (Refused, OSError) as why:
-            self._slots.entry, self._slots.release = wanted.entry, wanted.number
-            self._slots.save()
+            if not self._slots.is_whole(1 - self._slots.running):
+                self._clean(())  # the outbox may need the room
+            self._slots.entry, self._slots.release, self._slots.trial = wanted.entry, wanted.number, 0
+            self._save()
             self._said(wanted.entry, self._own.number, wanted.number, "refused", _cut(str(why)))
+        return False
 
     async def _wanted(self):
         """The operator's newest statement for this node above its release, or None."""
@@ -213,14 +227,17 @@ class Updates:
         return found
 
     async def _file(self, path, size, digest):
-        """Fetch a file, unless it is there; its hash is made while it comes."""
+        """Fetch a file, unless it is there; its hash is made while it comes.
+
+        What is not checked yet lies under a name that nothing imports, whoever starts this slot.
+        """
         for _ in range(_WRONG):
             if await self._holds(path, size, digest):
                 return
             if "/" in path:
                 make_folder(self._other + "/" + path.split("/")[0], self._sync)
             came, at = hashlib.sha256(), 0
-            with open(self._other + "/" + path, "wb") as stream:
+            with open(self._other + "/" + path + _NEW, "wb") as stream:
                 while at < size:
                     piece = await self._piece(digest, at, size - at)
                     if stream.write(piece) != len(piece):
@@ -228,8 +245,8 @@ class Updates:
                     came.update(piece)
                     at += len(piece)
                 self._sync.file(stream)
-            if came.digest() != digest:
-                self._remove(path)
+            if came.digest() == digest:
+                self._put(path)
         if not await self._holds(path, size, digest):
             raise Refused("what came as %s is not what the operator signed" % path)
 
@@ -262,13 +279,12 @@ class Updates:
 
     async def _until(self, seconds, there):
         """Wait until something is there, so many seconds at most; returns whether it is."""
+        return bool(there()) or await within(self._comes(there), seconds)
+
+    async def _comes(self, there):
         while not there():
             self._came.clear()
-            try:
-                await asyncio.wait_for(self._came.wait(), seconds)
-            except asyncio.TimeoutError:
-                return False
-        return True
+            await self._came.wait()
 
     # The other slot's files.
 
@@ -289,7 +305,11 @@ class Updates:
 
     def _clean(self, kept):
         """Remove what the release does not have."""
-        for path in _below(self._other, ""):
+        try:
+            found = _below(self._other, "")
+        except OSError:  # there is no such slot yet
+            return
+        for path in found:
             if path not in kept:
                 self._remove(path)
 
@@ -301,12 +321,15 @@ class Updates:
         self._sync.folder(self._other)
 
     def _write(self, path, content):
-        with open(self._other + "/" + path + ".new", "wb") as stream:
+        with open(self._other + "/" + path + _NEW, "wb") as stream:
             if stream.write(content) != len(content):
                 raise Refused("the medium has no room for " + path)
             self._sync.file(stream)
-        os.rename(self._other + "/" + path + ".new", self._other + "/" + path)
-        self._sync.folder(self._other)
+        self._put(path)
+
+    def _put(self, path):
+        os.rename(self._other + "/" + path + _NEW, self._other + "/" + path)
+        self._sync.folder((self._other + "/" + path).rsplit("/", 1)[0])
 
 
 def _below(root, folder):

@@ -7,6 +7,7 @@ import unittest_mini as unittest
 
 import app
 import cbor
+import cycle
 import retained
 import settings
 import statement
@@ -105,10 +106,10 @@ class Gateway:
         self.answers = answers
         self.log = []
         self.count = 0
-        self.is_half_full = False
+        self.is_half_full = self.is_updating = False
 
     def updating(self):
-        return False
+        return self.is_updating
 
     async def measure(self):
         self.count += 1
@@ -133,11 +134,11 @@ class Gateway:
 
 
 class Sending(unittest.TestCase):
-    def wakes(self, number, answers=True, filling=False, **changes):
+    def wakes(self, number, answers=True, filling=False, updating=False, **changes):
         chosen = {"interval_s": 60, "send_every": 3, "awake_s": 1}
         chosen.update(changes)
         self.node, self.board, said = Gateway(answers), Board(wakes=number), []
-        self.node.is_half_full = filling
+        self.node.is_half_full, self.node.is_updating = filling, updating
         self.cycle = Cycle(self.node, chosen, self.node, self.board, Clock(), Pulse(), said.append)
         with self.assertRaises(Away):
             asyncio.run(self.cycle.run())
@@ -154,6 +155,12 @@ class Sending(unittest.TestCase):
         self.assertEqual(self.wakes(2, answers=False), ["measure", "connect", "asleep", "measure"])
         self.assertEqual(self.node.count, 2)
         self.assertTrue(58000 <= self.board.slept[0][0] <= 59000)
+
+    def test_an_update_that_never_ends_ends_no_life(self):
+        cycle._UPDATE_MS, before = 500, cycle._UPDATE_MS
+        self.wakes(1, updating=True)
+        cycle._UPDATE_MS = before
+        self.assertTrue(58000 <= self.board.slept[0][0] <= 58600, self.board.slept)
 
     def test_an_outbox_that_fills_is_sent_where_somebody_answers(self):
         self.assertEqual(self.wakes(3, filling=True).count("connect"), 3)

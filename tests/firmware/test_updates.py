@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import sys
 
 import scratch
 import unittest_mini as unittest
@@ -293,6 +294,69 @@ class Check(UpdateCase):
         scene.look()
         self.assertEqual(scene.boot(), 2)
 
+    def test_nothing_that_is_not_checked_lies_where_it_could_be_imported(self):
+        given = dict(SERVED)
+        given[sha256(NEW["app.py"])] = b"x" * 4999
+        scene = self.scene(None, given)
+        scene.boot()
+        with self.assertRaises(updates.Wait):
+            scene.look()
+        found = [name for name in os.listdir(scene.root + "/b") if name.endswith("py")]
+        for name in found:
+            with open(scene.root + "/b/" + name, "rb") as stream:
+                self.assertEqual(stream.read(), NEW[name])
+
+    def test_a_medium_without_room_is_left_as_it_was(self):
+        scene = self.scene()
+        scene.boot()
+
+        def full():
+            if scene.medium.done > 9:
+                raise OSError(28)
+            scene.medium.done += 1
+
+        scene.medium.step = full
+        scene.medium.remove = os.remove
+        scene.look()
+        self.assertEqual(scene.outcomes(), ["downloading", "refused"])
+        self.assertEqual(updates._below(scene.root + "/b", ""), [])
+        self.assertEqual((scene.boot(), scene.restarts), (1, 0))
+
+    def test_old_updates_that_somebody_repeats_are_answered_once_in_a_while(self):
+        scene = self.scene()
+        scene.boot()
+        scene.look()
+        scene.boot()
+        scene.node.acknowledged()
+        del scene.told[:]
+        raws = [manifest(1, NEW), manifest(2, NEW)]
+        offers = [said(raw, number + 1, seq=20 + number) for number, raw in enumerate(raws)]
+
+        async def repeat():
+            scene.node._every_s = 60
+            task = asyncio.create_task(scene.node.run())
+            for number in range(20):
+                scene.node.take(offers[number % 2])
+                await asyncio.sleep(0.01)
+            task.cancel()
+
+        asyncio.run(repeat())
+        self.assertEqual(scene.outcomes(), ["refused"])
+
+    def test_what_else_comes_makes_no_wait_longer(self):
+        scene = self.scene()
+        scene.boot()
+
+        async def disturb():
+            waiting = asyncio.create_task(scene.node._until(0.05, lambda: scene.node._answer))
+            for _ in range(20):
+                scene.node.take(b"\xd2")
+                await asyncio.sleep(0.01)
+            self.assertTrue(waiting.done())
+            self.assertFalse(await waiting)
+
+        asyncio.run(disturb())
+
     def test_answers_to_other_questions_are_passed_over(self):
         scene = self.scene()
         scene.boot()
@@ -408,6 +472,50 @@ class LoaderState(UpdateCase):
         self.assertEqual((slots.known, slots.pick()), (False, [0, 1]))
         os.remove(scene.root + "/a/release.cbor")
         self.assertEqual(scene.boot(), 2)
+
+    def test_an_update_beside_a_slot_that_broke_tries_that_slot(self):
+        scene = self.scene()
+        scene.boot()
+        scene.look()
+        scene.boot()
+        scene.node.acknowledged()
+        os.remove(scene.root + "/b/release.cbor")
+        self.assertEqual(scene.boot(), 1)
+        newest = manifest(3, NEW)
+        scene.offer, scene.served = said(newest, 3), served(newest, *NEW.values())
+        scene.look()
+        self.assertEqual((scene.boot(), scene.node.on_trial), (3, True))
+
+    def started(self, *whole):
+        """Start as a board does, whose loader lies where `main` is found too; both slots were never confirmed."""
+        scene = self.scene()
+        os.remove(scene.root + "/a/release.cbor")
+        os.remove(scene.root + "/a/main.py")
+        os.mkdir(scene.root + "/b")
+        scene.put("/b/main.py", b"def main(given, slots):\n    return slots.running\n")
+        scene.put("/main.py", b"")
+        for name in whole:
+            scene.put("/%s/release.cbor" % name, b"")
+        before, path = sys.modules.pop("main", None), list(sys.path)
+        sys.path.insert(0, scene.root)
+        try:
+            return loader.start(loader.Slots(scene.root, scene.root), [])
+        finally:
+            sys.path[:] = path
+            sys.modules.pop("main", None)
+            if before:
+                sys.modules["main"] = before
+            scene.close()
+
+    def test_a_slot_without_main_does_not_start_the_loader_again(self):
+        self.assertEqual(self.started(), 1)
+        self.scene()
+
+    def test_a_slot_that_is_not_whole_is_not_started_beside_one_that_is(self):
+        self.assertEqual(self.started("b"), 1)
+        with self.assertRaises(RuntimeError):
+            self.started("a")
+        self.scene()
 
     def test_a_start_that_cannot_be_counted_is_none(self):
         scene = self.scene()
