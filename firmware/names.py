@@ -1,7 +1,8 @@
 """Host names to addresses: asked of the network's DNS server (RFC 1035), kept, and used again when it is silent.
 
-A board asks through this file, since its own look-up holds up everything for as long as DNS is away.  Names that end
-in `.local`, and all names where the board names no server, go to the system's look-up.
+A board asks through this file, since its own look-up holds up everything for as long as DNS is away, longer than the
+watchdog of an RP2 waits.  For names that end in `.local` it asks everybody in the network (RFC 6762 §5.1), once, and
+the answer comes back to it alone (§6.7).  Where the board names no server, names go to the system's look-up.
 """
 
 import os
@@ -11,6 +12,7 @@ import struct
 import udp
 
 PORT = 53
+GROUP = ("224.0.0.251", 5353)
 _A, _IN = 1, 1
 _WORDS = ("", "malformed", "failure of the server", "no such name", "not implemented", "refused")
 
@@ -19,10 +21,11 @@ class Names:
     """Looks names up and keeps what it found.  `server()` is the DNS server's address in digits, or None for the
     system's look-up, asked anew each time: it comes with the network."""
 
-    def __init__(self, server, port=PORT):
+    def __init__(self, server, port=PORT, group=GROUP):
         self.known = {}
         self._server = server
         self._port = port
+        self._group = group
         self._doubtful = []
 
     async def find(self, host):
@@ -52,11 +55,13 @@ class Names:
         if is_address(host):
             return host
         server = self._server()
-        if server is None or host.endswith(".local"):
+        if server is None:
             return _system(host)
         number = os.urandom(2)
         asked = question(number, host)
-        answer = await udp.ask((server, self._port), asked, lambda got: got[:2] == number and len(got) >= len(asked))
+        is_local = host.rstrip(".").endswith(".local")
+        place = self._group if is_local else (server, self._port)
+        answer = await udp.ask(place, asked, lambda got: got[:2] == number and len(got) >= len(asked), is_local)
         return address_in(answer, asked)
 
 

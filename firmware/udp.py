@@ -14,19 +14,25 @@ _POLL_MS = 20
 _MAX = 512
 
 
-async def ask(address, question, fits):
+async def ask(address, question, fits, is_group=False):
     """The first answer from (host, port) for which `fits(answer)` holds; raises `OSError` where none comes in time.
 
-    `host` is an address in digits.  Sent `TRIES` times, `WAIT_MS` apart.
+    `host` is an address in digits; an answer to a group's address may come from anybody.  Sent `TRIES` times,
+    `WAIT_MS` apart.
     """
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)
-        opened.connect(socket.getaddrinfo(address[0], address[1], socket.AF_INET, socket.SOCK_DGRAM)[0][-1])
+        place = socket.getaddrinfo(address[0], address[1], socket.AF_INET, socket.SOCK_DGRAM)[0][-1]
+        if not is_group:
+            opened.connect(place)
         poll = select.poll()
         poll.register(opened, select.POLLIN)
         for _ in range(TRIES):
-            opened.send(question)
+            if is_group:
+                opened.sendto(question, place)
+            else:
+                opened.send(question)
             answer = await _answer(opened, poll, fits)
             if answer is not None:
                 return answer

@@ -17,9 +17,9 @@ AT = 1790000000
 
 
 class Server:
-    """Answers each datagram by `answer(question)`, None for silence."""
+    """Answers each datagram by `answer(question)`, None for silence; perhaps from another port than it was asked at."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, from_another=False):
         self.answer = answer
         self.asked = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -31,6 +31,7 @@ class Server:
             except OSError:
                 continue
         self._socket.setblocking(False)
+        self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM) if from_another else self._socket
 
     async def run(self):
         poll = select.poll()
@@ -41,11 +42,12 @@ class Server:
                 self.asked += 1
                 answer = self.answer(question)
                 if answer is not None:
-                    self._socket.sendto(answer, who)
+                    self._sender.sendto(answer, who)
             await asyncio.sleep(0.005)
 
     def close(self):
         self._socket.close()
+        self._sender.close()
 
 
 def beside(server, work):
@@ -152,6 +154,12 @@ class Dns(Quick):
         first, again, asked, doubted, moved, settled = beside(server, steps())
         self.assertEqual((first, again, asked, doubted), ("192.0.2.1", "192.0.2.1", 1, "192.0.2.1"))
         self.assertEqual((moved, settled, server.asked), ("192.0.2.2", "192.0.2.2", 1 + udp.TRIES + 1))
+
+    def test_a_local_name_is_asked_of_everybody_and_anybody_answers(self):
+        address = record(1, b"\xc0\x00\x02\x07")
+        server = Server(lambda asked: reply(asked, address, flags=0x8400), from_another=True)
+        subject = names.Names(lambda: "192.0.2.1", 53, ("127.0.0.1", server.port))
+        self.assertEqual(beside(server, subject.find("barn.local")), "192.0.2.7")
 
     def test_the_system_looks_up_where_the_board_has_no_server(self):
         self.assertEqual(asyncio.run(names.Names(lambda: None).find("localhost")), "127.0.0.1")
