@@ -60,8 +60,12 @@ class Folder:
         self._sync.folder(self.path)
 
     def remove(self, name):
-        """Delete the file for good."""
-        os.remove(self._at(name))
+        """Delete the file for good; one that is gone, by a call that failed after it, is gone."""
+        try:
+            os.remove(self._at(name))
+        except OSError:
+            if name in self.names():
+                raise
         self._sync.folder(self.path)
 
     def _write(self, path, mode, content):

@@ -456,6 +456,27 @@ class OnDisk(unittest.TestCase):
             head = whole[-1] if whole else ends[0][0] - 1
             self.assertEqual(Outbox(Folder(self.path, scratch.NoSync()), 4000, 400).head[0], head)
 
+    def test_a_segment_whose_deletion_could_not_be_synced_holds_nothing_up(self):
+        class Failing(scratch.NoSync):
+            def folder(self, path):
+                if self.calls is None:
+                    raise OSError(5)
+                super().folder(path)
+
+        sync = Failing()
+        folder = Folder(self.path, sync)
+        box = Outbox(folder, 2000, 500)
+        for seq in range(1, 8):
+            box.append(seq, statement(seq), mark(seq))
+        before, sync.calls = len(segments(folder)), None
+        box.free([(1, 7)])
+        self.assertEqual(len(segments(folder)), before - 1)
+        sync.calls = []
+        for seq in range(8, 40):
+            box.append(seq, statement(seq), mark(seq))
+            box.free([(1, seq)])
+        self.assertEqual(([seq for seq, _ in box.pending()], len(segments(folder))), ([], 1))
+
     def test_what_is_synced_when(self):
         sync = scratch.NoSync()
         folder = Folder(self.path, sync)
