@@ -108,7 +108,6 @@ def network_off():
 async def network(settings, clock, names, say):
     """Join the Wi-Fi of the settings, set the clock by NTP, and see to both for ever."""
     station = _station()
-    station.active(True)
     due_s = 0
     while True:
         if not station.isconnected():
@@ -123,6 +122,8 @@ async def _join(station, wifi, say):
         say("no Wi-Fi is set up: add wifi to node.json")
         return
     try:
+        if not station.active():
+            station.active(True)
         station.disconnect()
         station.connect(wifi["ssid"], wifi["password"])
     except OSError as failure:

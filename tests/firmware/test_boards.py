@@ -198,6 +198,20 @@ class Wifi(Quick):
         self.assertFalse(self.subject.online())
         self.assertEqual(self.clock.now()[1][0], UNSET)
 
+    def test_a_radio_that_does_not_start_is_no_end_of_the_node(self):
+        active, tries = self.station.active, []
+
+        def once(on=None):
+            if on and not tries:
+                tries.append(on)
+                raise OSError(0x101, "WiFi Out of Memory")
+            return active(on)
+
+        self.station.active = once
+        self.live(4)
+        self.assertTrue(any("refuses" in text for text in self.said))
+        self.assertTrue(self.subject.online())
+
     def test_it_is_joined_again_when_it_comes_back(self):
         def flap():
             self.station.joined = False
