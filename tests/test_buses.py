@@ -56,14 +56,22 @@ class Adapter:
     """smbus2.SMBus with an SHT3x at 0x44; `there` says whether the kernel has the adapter."""
 
     there = True
+    newest: Any = None
 
     def __init__(self, number: int) -> None:
         if not self.there:
             raise FileNotFoundError(2, "No such file or directory", f"/dev/i2c-{number}")
         assert number == 1
         self.written: list[bytes] = []
+        self.is_gone = False
+        Adapter.newest = self
+
+    def close(self) -> None:
+        self.is_gone = True
 
     def i2c_rdwr(self, *messages: Any) -> None:
+        if self.is_gone:
+            raise OSError(19, "No such device")
         for message in messages:
             assert isinstance(message, smbus2.i2c_msg)
             if message.addr != 0x44:
@@ -83,6 +91,16 @@ def test_i2c_by_smbus2(firmware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     other = sensor(firmware, {"kind": "i2c", "number": 1}, {"driver": "sht3x", "address": 0x45})
     with pytest.raises(firmware.bus.SensorError, match=r"no-answer: .* 0x45"):
         values(other)
+
+
+def test_an_i2c_adapter_may_be_unplugged_and_come_back(firmware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smbus2, "SMBus", Adapter)
+    made = sensor(firmware, {"kind": "i2c", "number": 1}, {"driver": "sht3x"})
+    values(made)
+    Adapter.newest.is_gone = True
+    with pytest.raises(firmware.bus.SensorError, match="no-answer"):
+        values(made)
+    assert len(values(made)) == 2
 
 
 def test_an_i2c_adapter_may_come_later(firmware: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,12 @@ class _I2C:
     def _transfer(self, message):
         if self._bus is None:
             self._bus = self._smbus2.SMBus(self._number)
-        self._bus.i2c_rdwr(message)
+        try:
+            self._bus.i2c_rdwr(message)
+        except OSError:  # nothing answers, or the adapter went and comes back as another device
+            self._bus.close()
+            self._bus = None
+            raise
 
 
 def i2c(settings):
