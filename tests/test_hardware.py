@@ -159,6 +159,8 @@ WRONG = {
     "5 V flow meter": ("voltage-too-high", ESP, [{"name": "water", "part": "flow-meter-5v"}], {}),
     "5 V transceiver": ("voltage-too-high", ESP, [LINE | {"part": "rs485-module-5v"}], {}),
     "one address": ("address-used-twice", ESP, [AIR, qt("air-2", "sht45-qt", after=["air"])], {}),
+    "another address": ("address-impossible", ESP, [AIR | {"settings": {"address": 0x45}}], {}),
+    "a meter asleep": ("asleep", ESP, [WATER], {"kit": PLAN | {"mode": "deep-sleep"}}),
     "no pull-up": ("pull-up-missing", ESP, [PROBE], {}),
     "no direction": ("direction-missing", ESP, [LINE], {}),
     "no termination": ("termination-missing", ESP, [LINE], {}),

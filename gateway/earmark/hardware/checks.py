@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from earmark.hardware.board import Pin
 from earmark.hardware.build import Build
-from earmark.hardware.kit import Use
+from earmark.hardware.kit import DEEP_SLEEP, Use
 from earmark.hardware.part import SUPPLIES, Part, Terminal
 
 CONFLICTS = {
@@ -24,6 +24,7 @@ CONFLICTS = {
     "supply-missing": "a part, or the board, that nothing feeds",
     "two-supplies": "two supplies that feed the same: one drives current into the other, such as USB into a battery",
     "address-used-twice": "two parts with one address on one bus",
+    "address-impossible": "an address that the part cannot have",
     "pull-up-missing": "a bus without pull-up resistors",
     "pull-up-too-strong": "so many pull-up resistors on a bus that its parts cannot pull it low",
     "rail-over-budget": "more current from the board's 3.3 V than its regulator gives",
@@ -31,6 +32,7 @@ CONFLICTS = {
     "direction-missing": "an RS-485 transceiver whose direction nothing switches",
     "termination-missing": "an RS-485 line without its resistor at the end",
     "not-connected": "a terminal that no wire reaches",
+    "asleep": "a part that has to be heard all the time, in a kit that sleeps in between",
 }
 """The closed list of names, and what each means."""
 
@@ -65,6 +67,7 @@ def check(build: Build) -> list[Conflict]:
         _currents,
         _serial_lines,
         _loose,
+        _asleep,
     )
     return [conflict for rule in rules for conflict in rule(build)]
 
@@ -254,6 +257,10 @@ def _addresses(build: Build) -> Iterator[Conflict]:
         address = _address(build, use, part)
         if not address:
             continue
+        able = ", ".join(part.addresses).lower()
+        if able and address not in able.split(", "):
+            said = f"{use.name} is to have {address}, and {part.title} has {able}"
+            yield Conflict("address-impossible", use.name, said, "set one of these, or leave it out")
         other = owner.setdefault((use.bus, address), use.name)
         if other != use.name:
             left = ", ".join(a for a in part.addresses if a != address) or "none"
@@ -369,3 +376,11 @@ def _loose(build: Build) -> Iterator[Conflict]:
             yield Conflict(
                 name, use.name, f"no wire reaches {terminal.label} of {use.name} ({net})", "name its source in `after`"
             )
+
+
+def _asleep(build: Build) -> Iterator[Conflict]:
+    """Pulses come at any time, and a board that sleeps counts none: what it signs would be too little."""
+    for use in build.uses if build.kit.plan.mode == DEEP_SLEEP else ():
+        if build.part(use).signal == "pulse":
+            said = f"{use.name} gives pulses, and a board that sleeps counts none"
+            yield Conflict("asleep", use.name, said, "set the kit's mode to always-on")
