@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from nacl.signing import SigningKey
 
 import interpreters
 from board_double import BoardDouble
@@ -22,10 +23,11 @@ from earmark.device import board as board_module
 from earmark.device import enrolment, install, ports
 from earmark.device.board import open_board
 from earmark.device.fingerprint import blinks, fingerprint
-from earmark.errors import ConfigError
+from earmark.errors import ConfigError, DeviceError
 from earmark.hardware import library
 from earmark.hardware.build import fit
 from earmark.hardware.firmware import node_settings
+from earmark.operator import enrol as enrol_key
 from earmark.operator import find_key
 from services import free_port, gateway, make_farm, takes_connections, wait_for
 from test_board_images import esp, program, put
@@ -150,6 +152,14 @@ def test_a_board_of_another_farm_is_refused_and_can_be_taken_over(
     assert "is the node shed of the site home, another farm's" in refused.err
     assert "--new-key" in refused.err
     wait_for(lambda: board.starts > starts, "the node goes on")
+    words = ["--farm", farm.folder, "--port", board.port, "--yes"]
+    enrol_key(farm, SigningKey(bytes(32)).verify_key.encode(), "held")
+    assert "is the node shed" in earmark("node", "rotate", "held", "--reason", "new board", *words).err
+    assert "the name 'held' is" in enrol(board.port, "held", "--new-key").err
+    with open_board(board.port) as opened:
+        about = enrolment.look(opened)
+    assert about.node is not None
+    assert (about.node["name"], about.key) == ("shed", find_key(other, "shed").key)
     taken = enrol(board.port, "field-1", "--new-key", "--json")
     assert taken.status == 0, taken.err
     assert cose.key_of(taken.json()["did"]) != find_key(other, "shed").key
@@ -176,6 +186,31 @@ def test_a_flash_without_room_is_said_before_anything_is_written(
         assert "KiB free" in said.err
         with open_board(board.port) as opened:
             assert opened.call("files", "below", "/") == []
+
+
+def test_a_newer_firmware_without_room_leaves_the_older_one(micropython: list[str], tmp_path: Path) -> None:
+    files = {"/a/app.mpy": b"1" * 4096, "/a/release.cbor": b"r", "/main.py": b"print()"}
+    with BoardDouble(micropython, tmp_path / "small", kib=256) as board, open_board(board.port) as opened:
+        install.install(opened, files, lambda done, total: None)
+        install.write(opened, "/earmark/outbox/1", bytes(100 << 10))
+        with pytest.raises(DeviceError, match="KiB free"):
+            install.install(opened, files | {"/a/app.mpy": bytes(128 << 10)}, lambda done, total: None)
+        assert install.digest_on(opened, "/a/app.mpy") == install._digest(files["/a/app.mpy"])
+        assert install.install(opened, files, lambda done, total: None) == 0
+        opened.call("files", "remove", "/earmark/outbox/1")
+        install.write(opened, "/b/app.mpy", bytes(100 << 10))
+        assert install.install(opened, files | {"/a/app.mpy": bytes(80 << 10)}, lambda done, total: None) > 80 << 10
+
+
+def test_an_answer_that_was_garbled_is_not_shown() -> None:
+    def exec_raw(code: str, timeout: float) -> tuple[bytes, bytes]:
+        return b'\x02"{\\"password\\": \\"correct horse', b""
+
+    board = board_module.Board("/dev/ttyA1", SimpleNamespace(exec_raw=exec_raw))  # type: ignore[arg-type]
+    with pytest.raises(DeviceError) as wrong:
+        enrolment.settings_on(board)
+    assert "no answer to files.text" in str(wrong.value)
+    assert "horse" not in str(wrong.value)
 
 
 def test_what_does_not_answer_is_no_micropython(earmark: Earmark, board: BoardDouble, monkeypatch: Patch) -> None:

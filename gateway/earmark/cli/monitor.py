@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import time
+from collections import deque
 from dataclasses import asdict
 
 from earmark.cli.arguments import seconds
@@ -24,14 +25,14 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, screen: Screen) -> int:
     """Show lines until interrupted or the time is up."""
-    lines: list[Line] = []
+    lines: deque[Line] = deque(maxlen=_MOST_LINES)
     with open_board(choose(args.port), interrupt=False) as board, contextlib.suppress(KeyboardInterrupt):
         until_s = time.monotonic() + args.seconds if args.seconds else None
         screen.say(f"Listening on {board.device}; Ctrl-C ends it.", style="dim")
         for text in board.lines(until_s):
             if text:
                 line = read_line(text)
-                lines = [*lines[-_MOST_LINES:], line]
+                lines.append(line)
                 screen.copyable(line.shown, indent=0, style=_STYLES.get(line.kind, ""))
     screen.document({"port": board.device, "lines": [asdict(line) for line in lines]})
     return 0

@@ -36,11 +36,13 @@ def enrol_board(farm: Farm, args: argparse.Namespace, name: str, screen: Screen)
         key = enrolment.make_key(board, folder)
         settings = _settings(farm, board, name, key, args, screen)
         _compare(board, key, settings, args.yes, screen)
+        known = _known(farm, key)
+        if known and known.name != name:
+            raise ConfigError(f"the key that waits on the board is {known.name}'s: enrol it under that name")
+        leaf = known.enrolled_at if known else operator.enrol(farm, key, name)  # where it is refused the board stays
         enrolment.set_up(board, settings, _authority(farm, settings), folder)
         if folder == NEXT and about.key is not None:
             enrolment.put_away(board, about.key)
-        known = _known(farm, key)
-        leaf = known.enrolled_at if known else operator.enrol(farm, key, name)
         screen.say(f"{name} is enrolled at leaf {leaf}; from there on the log takes what this key signs:")
         screen.copyable(cose.did(key))
         _start(board, screen)
@@ -75,9 +77,10 @@ def _rotate(
     folder = NEXT if about.key == node.key else HOME
     if folder == NEXT:
         _check_delivered(farm, board, node, args.yes)
-    elif about.key is not None and _known(farm, about.key):
+    elif about.key is not None and (wrong := _unfit(farm, about, node.name)):
         raise ConfigError(
-            f"the key of the board on {board.device} was enrolled before: `earmark node list` says as what"
+            f"the board on {board.device} {wrong}. Take another one, or begin anew with `earmark node flash --erase`, "
+            "which takes its key and outbox"
         )
     key = enrolment.make_key(board, folder)
     settings = _settings(farm, board, node.name, key, args, screen)

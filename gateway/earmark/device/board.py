@@ -22,6 +22,7 @@ from earmark.errors import DeviceError
 ANSWER_S = 30.0
 ENTER_S = 5.0
 _READ_S = 2.0
+_MOST_LINE = 4096
 _HELD_S = 4.0
 _INTERRUPTS = 3
 _FAILURES = (TransportError, serial.SerialException, OSError, struct.error, UnicodeDecodeError)
@@ -51,7 +52,8 @@ class Board:
         try:
             return json.loads(answer)
         except ValueError:
-            raise self._failed(f"it answered {said[-80:]!r} where {script}.{function} was asked") from None
+            # What came is not shown: it may be part of node.json, which has passwords.
+            raise self._failed(f"{len(said):,} bytes came that are no answer to {script}.{function}") from None
 
     def restart(self) -> None:
         """Start the board anew, as switching it on does; its program runs from the beginning."""
@@ -75,6 +77,8 @@ class Board:
             except _FAILURES as error:
                 raise self._failed(str(error)) from error
             *whole, held = held.split(b"\n")
+            if len(held) > _MOST_LINE:
+                whole, held = [*whole, held], b""
             yield from (line.decode(errors="replace").rstrip("\r") for line in whole)
             if not whole:
                 yield ""

@@ -20,7 +20,6 @@ from earmark.errors import DeviceError
 
 HOME = "/earmark"
 NEXT = f"{HOME}/next"
-SLOT = install.SLOT
 _PROMISE = b"earmark enrolment\x00"
 _NONCE = 32
 BLINK_MS = 250
@@ -63,10 +62,8 @@ def make_key(board: Board, folder: str = HOME) -> bytes:
 
     `DeviceError` where the firmware is missing, or the signature is not the key's.
     """
-    if install.digest_on(board, f"{SLOT}/identity.mpy") is None:
-        raise DeviceError(f"Earmark is not on the board on {board.device}: `earmark node flash` puts it there")
     path = f"{folder}/identity"
-    board.call("keys", "use_slot", SLOT)
+    board.call("keys", "use_slot", install.whole_slot(board))
     key = _key(board.call("keys", "make", path, timeout_s=60))
     nonce = secrets.token_bytes(_NONCE)
     signature = bytes.fromhex(board.call("keys", "promise", path, nonce.hex(), timeout_s=60))
@@ -87,7 +84,7 @@ def show(board: Board, key: bytes, led: int | str) -> None:
 
 def newest_seq(board: Board) -> int:
     """Return the `seq` of the newest statement that the board's outbox has."""
-    board.call("keys", "use_slot", SLOT)
+    board.call("keys", "use_slot", install.whole_slot(board))
     return int(board.call("keys", "newest", HOME, timeout_s=60))
 
 

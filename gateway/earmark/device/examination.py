@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from earmark.device.board import Board, OnBoard
-from earmark.device.enrolment import SLOT, About, look
-from earmark.device.install import digest_on
+from earmark.device.enrolment import About, look
+from earmark.device.install import whole_slot
+from earmark.errors import DeviceError
 
 JOIN_S = 20
 
@@ -40,11 +41,13 @@ def examine(board: Board) -> Iterator[Check]:
     """Give one check after the other, from the firmware outwards, up to one that the next ones need."""
     about = look(board)
     yield Check("board", WELL, _board(about), None)
-    if digest_on(board, f"{SLOT}/release.cbor") is None and digest_on(board, f"{SLOT}/app.mpy") is None:
+    try:
+        slot = whole_slot(board)
+    except DeviceError:
         yield _ill("firmware", "Earmark is not on this board")
         return
     try:
-        sensors = board.call("doctor", "use", SLOT)
+        sensors = board.call("doctor", "use", slot)
     except OnBoard as error:
         yield _ill("settings", error.raised)
         return

@@ -10,7 +10,8 @@ from earmark.errors import DeviceError
 
 LOADER = "/main.py"
 SLOT = "/a"
-UPDATES = "/b", "/earmark/slots.0", "/earmark/slots.1"
+SLOTS = SLOT, "/b"
+UPDATES = SLOTS[1], "/earmark/slots.0", "/earmark/slots.1"
 """The second slot, and which of the two runs: what is flashed is the only one, whatever was updated before."""
 PIECE = 1024
 SPARE = 64 << 10
@@ -24,21 +25,21 @@ def install(board: Board, files: Mapping[str, bytes], progress: Progress) -> int
 
     The loader is to be the last: it goes before anything else does, so that a board that is unplugged half-way runs
     nothing, and the same call completes it.  What else is in the first slot goes, and with it the second slot and the
-    memory of updates.  Settings, key and outbox stay.  `DeviceError` where the flash has not enough room.
+    memory of updates.  Settings, key and outbox stay.  `DeviceError`, with the board as it was, where the flash has not
+    enough room.
     """
     due = {path: content for path, content in files.items() if digest_on(board, path) != _digest(content)}
-    for path in UPDATES:
-        board.call("files", "remove", path)
-    if not due:
-        return 0
-    if LOADER in files:
+    if due and LOADER in files:
         due[LOADER] = files[LOADER]
-        board.call("files", "remove", LOADER)
-    for path, _ in board.call("files", "below", SLOT):
-        if path not in files or path in due:
-            board.call("files", "remove", path)
     total = sum(map(len, due.values()))
-    _check_room(board, total)
+    stale = {path: size for path, size in board.call("files", "below", SLOT) if path not in files or path in due}
+    if due:
+        other = sum(size for _, size in board.call("files", "below", SLOTS[1]))
+        _check_room(board, total, sum(stale.values()) + other)
+    if LOADER in due:
+        board.call("files", "remove", LOADER)
+    for path in (*UPDATES, *stale):
+        board.call("files", "remove", path)
     done = 0
     for path, content in due.items():
         write(board, path, content, partial(_onwards, progress, done, total))
@@ -70,13 +71,21 @@ def digest_on(board: Board, path: str) -> str | None:
     return found
 
 
+def whole_slot(board: Board) -> str:
+    """Return the slot whose firmware is whole: an update fills the other one meanwhile; `DeviceError` if none is."""
+    for slot in SLOTS:
+        if board.call("files", "is_there", f"{slot}/release.cbor"):
+            return slot
+    raise DeviceError(f"Earmark is not on the board on {board.device}: `earmark node flash` puts it there")
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_room(board: Board, wanted: int) -> None:
+def _check_room(board: Board, wanted: int, stale: int) -> None:
     free, total = board.call("files", "room")
-    if free < wanted + SPARE:
+    if free + stale < wanted + SPARE:
         raise DeviceError(
             f"the board's flash has {free // 1024:,} of {total // 1024:,} KiB free, and {(wanted + SPARE) // 1024:,} "
             "are needed: remove files of yours, or begin anew with --erase, which takes key and outbox too"
