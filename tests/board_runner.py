@@ -154,8 +154,6 @@ def reset(*_):
 
 
 def install_fakes():
-    import tls
-
     uname = ("double", "double", "1.25.0", "", "Double of an ESP32 in MicroPython's unix port")
     modules = sys.modules
     machine = Over(
@@ -169,7 +167,6 @@ def install_fakes():
     modules["machine"] = machine
     modules["network"] = Over(vfs, WLAN=Station, STA_IF=0, AP_IF=1)
     modules["ntptime"] = Over(vfs, settime=lambda: None, time=time.time, host="", timeout=1)
-    modules["ssl"] = tls
     modules["os"] = Over(os, uname=lambda: Uname(uname))
     modules["sys"] = Over(sys, platform="esp32")
 

@@ -6,10 +6,10 @@ soon as the network is there, or by the gateway's acknowledgements; until then s
 
 import asyncio
 import os
-import ssl
 
 import machine
 import network as wlan
+import tls as mbedtls
 
 import ntp
 import pem
@@ -161,11 +161,12 @@ def led(named):
 def tls(settings):
     """An SSLContext that checks the broker's certificate against `ca`.
 
+    By the module `tls`: the boards' `ssl` is Python around it, which takes the name of a file where that takes bytes.
     Where the port checks times, one that begins in the future is refused until the clock is set; those that
     `earmark init` makes begin in 1970.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the stubs lack it
+    context = mbedtls.SSLContext(mbedtls.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = mbedtls.CERT_REQUIRED  # type: ignore[attr-defined] # the stubs lack it
     with open(settings["ca"], "rb") as stream:
         context.load_verify_locations(pem.der(stream.read()))
     if settings["certificate"]:

@@ -1,9 +1,10 @@
 """The boards' own code over doubles of the chip (chip.py): causes of resets, the watchdog, sleep, Wi-Fi, time."""
 
 import asyncio
+import sys
 
 import chip
-import scratch  # noqa: F401 - it finds the firmware
+import scratch
 import unittest_mini as unittest
 
 import names
@@ -225,6 +226,24 @@ class Wifi(Quick):
         self.assertFalse(self.station.on or self.subject.online())
         self.station.server = "0.0.0.0"  # noqa: S104 - it says that there is none
         self.assertTrue(self.subject.name_server() is None)
+
+
+class Tls(unittest.TestCase):
+    def test_certificates_are_given_as_bytes_and_the_broker_s_is_checked(self):
+        place = scratch.folder()
+        files = {"ca": b"0\x03\x02\x01\x01", "certificate": b"one", "key": b"two"}
+        settings = {name: place + "/" + name for name in files}
+        for name, content in files.items():
+            with open(settings[name], "wb") as stream:
+                stream.write(content)
+        subject, _, _ = chip.board("esp32", ESP32)
+        sys.modules["board.microcontroller"].mbedtls = chip.Tls
+        context = subject.tls(settings)
+        self.assertEqual((context.protocol, context.verify_mode), (0, 2))
+        self.assertEqual((context.authority, context.chain), (files["ca"], (b"one", b"two")))
+        settings["certificate"] = None
+        self.assertTrue(subject.tls(settings).chain is None)
+        scratch.remove(place)
 
 
 class Led(unittest.TestCase):
