@@ -165,6 +165,25 @@ async def test_pings_go_on_while_we_hold(monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(later - sooner for sooner, later in pairwise(heard_at_s)) < 1.5
 
 
+async def test_answers_to_a_broker_that_does_not_read_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "MOST_UNREAD", 100_000)
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(CONNACK)
+        await asyncio.Event().wait()
+
+    async with pretending(deaf) as port:
+        held = Held(port, qos=0)
+        async with running(held.link):
+            wire = held.link._wire
+            assert wire is not None
+            for _ in range(5000):
+                held.link.answer([("out", bytes(4096))])
+            assert wire.transport.get_write_buffer_size() < 100_000 + 5000
+
+
 async def test_release_does_not_mistake_our_own_silence_for_the_brokers(
     mosquitto: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

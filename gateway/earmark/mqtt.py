@@ -24,6 +24,8 @@ CLOSE_S = 1.0
 RECONNECT_S = (1.0, 30.0)
 CHUNK = 1 << 18
 MOST_UNSENT = 10_000
+MOST_UNREAD = 16 << 20
+"""Bytes that a broker may leave unread before answers to it are dropped."""
 
 _REFUSALS = {
     1: "it does not speak MQTT 3.1.1",
@@ -194,10 +196,14 @@ class Link:
             self._unsent.append(packet)
 
     def answer(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Send (topic, payload) of each at QoS 0, now or after the next reconnect."""
+        """Send (topic, payload) of each at QoS 0, now or after the next reconnect.
+
+        Whoever misses one asks again; so a broker that asks and does not read costs no more memory than `MOST_UNREAD`.
+        """
         answers = [packets.publish(0, topic, payload) for topic, payload in messages]
         if self._wire:
-            self._wire.transport.write(b"".join(answers))
+            if self._wire.transport.get_write_buffer_size() <= MOST_UNREAD:
+                self._wire.transport.write(b"".join(answers))
         else:
             self._unsent += answers
 
