@@ -23,7 +23,7 @@ async def ask(address, question, fits, is_group=False):
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)
-        place = socket.getaddrinfo(address[0], address[1], socket.AF_INET, socket.SOCK_DGRAM)[0][-1]
+        place = socket.getaddrinfo(address[0], address[1])[0][-1]  # an RP2 warns of any further argument
         if not is_group:
             opened.connect(place)
         poll = select.poll()
