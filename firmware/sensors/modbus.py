@@ -90,7 +90,8 @@ def complete(register, defaults):
         raise ValueError("name and unit must be texts")  # noqa: TRY004
     whole(made["places"], "places", 0, MAX_PLACES)
     span = made["range"]
-    if span is not None and (not isinstance(span, list) or len(span) != 2 or any(type(end) is not int for end in span)):
+    pair = isinstance(span, list) and len(span) == 2 and all(type(end) is int for end in span)
+    if span is not None and not (pair and span[0] <= span[1]):
         raise ValueError("range must be [least, most], in steps of the last place")
     return made
 

@@ -194,6 +194,7 @@ class Generic(Case):
             ({"registers": [dict(good, order="middle")]}, "order"),
             ({"registers": [dict(good, places=10)]}, "places"),
             ({"registers": [dict(good, range=[1.5, 2])]}, "range"),
+            ({"registers": [dict(good, range=[10, 5])]}, "range"),
             ({"registers": [dict(good, name=5)]}, "name"),
             ({"registers": [good], "unit": 0}, "unit"),
             ({"registers": [good], "timeout_ms": 1}, "timeout_ms"),
