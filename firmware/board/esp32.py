@@ -5,6 +5,7 @@ import struct
 import time
 
 import machine
+import network as wlan
 
 from board.microcontroller import (
     ROOT,
@@ -19,7 +20,6 @@ from board.microcontroller import (
     online,
     restart,
     tls,
-    urandom,
 )
 from bus.pins import adc, i2c, onewire, pulses, uart
 
@@ -63,6 +63,17 @@ _POWER_ON = 1
 _KEPT = ">IqI"  # magic, the port's milliseconds, milliseconds that the sleep was to last
 _MAGIC = 0x4561726D
 _dog = Dog(30000)
+
+
+def urandom(count):
+    """From the chip's generator, with the radio on: with it off Espressif calls what it gives pseudo-random only."""
+    station = wlan.WLAN(wlan.STA_IF)
+    was_on = station.active()
+    station.active(True)
+    try:
+        return os.urandom(count)
+    finally:
+        station.active(was_on)
 
 
 def reset_cause():

@@ -228,6 +228,18 @@ class Wifi(Quick):
         self.assertTrue(self.subject.name_server() is None)
 
 
+class Random(unittest.TestCase):
+    def test_the_chip_s_generator_is_asked_with_the_radio_on(self):
+        subject, _, station = chip.board("esp32", ESP32)
+        asked = []
+        subject.os.urandom = lambda count: asked.append(station.on) or bytes(count)
+        for before in (False, True):
+            station.on = before
+            self.assertEqual(subject.urandom(32), bytes(32))
+            self.assertEqual(station.on, before)
+        self.assertEqual(asked, [True, True])
+
+
 class Tls(unittest.TestCase):
     def test_certificates_are_given_as_bytes_and_the_broker_s_is_checked(self):
         place = scratch.folder()
