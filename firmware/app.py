@@ -226,6 +226,7 @@ class Node:
         quiet_s = self._clock.uptime_s() - self._quiet_since_s
         return light.first(
             {
+                "update": self._updates and self._updates.is_installing,
                 "network": not self._board.online(),
                 "broker": not self._link.up,
                 "gateway": self._outbox.count and quiet_s > 2 * self._settings["resend_s"],

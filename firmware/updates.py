@@ -67,7 +67,7 @@ class Updates:
         self._came = asyncio.Event()
         self._other = slots.path(1 - slots.running)
         self.on_trial = bool(slots.trial and slots.running != slots.active)
-        self.busy = False
+        self.busy = self.is_installing = False
         self._begun = None
 
     def take(self, payload):
@@ -161,6 +161,7 @@ class Updates:
             return True
         try:
             self._check(wanted)
+            self.is_installing = True
             await self._install(wanted)
         except (Refused, OSError) as why:
             if not self._slots.is_whole(1 - self._slots.running):
@@ -168,6 +169,8 @@ class Updates:
             self._slots.entry, self._slots.release, self._slots.trial = wanted.entry, wanted.number, 0
             self._save()
             self._said(wanted.entry, self._own.number, wanted.number, "refused", _cut(str(why)))
+        finally:
+            self.is_installing = False
         return False
 
     async def _wanted(self):

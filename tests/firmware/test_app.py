@@ -103,6 +103,15 @@ class Node(unittest.TestCase):
         node._tell_dropped()
         self.assertEqual(outbox.dropped, [])
 
+    def test_the_light_stays_on_while_an_update_is_installed(self):
+        class Installing:
+            is_installing = True
+
+        node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024), {"driver": "waiting"})
+        self.assertTrue(node.code() != "update")
+        node._updates = Installing()
+        self.assertEqual(node.code(), "update")
+
     def test_a_node_says_how_much_waits_in_its_outbox(self):
         outbox = Outbox(scratch.MemoryFolder(), 4096, 1024)
         node, sensors = self.node(outbox, {"driver": "waiting"})

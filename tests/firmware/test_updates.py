@@ -282,6 +282,19 @@ class Check(UpdateCase):
         raw = manifest(1, NEW)
         self.refused(said(raw, 1), served(raw, *NEW.values()), "no way down")
 
+    def test_the_light_can_say_that_one_is_being_installed(self):
+        scene = self.scene()
+        scene.boot()
+        seen, plain = [], scene.ask
+
+        async def ask(payload):
+            seen.append(scene.node.is_installing)
+            await plain(payload)
+
+        scene.node._ask = ask
+        scene.look()
+        self.assertEqual((seen[0], set(seen[1:]), scene.node.is_installing), (False, {True}, False))
+
     def test_a_truncated_file_waits(self):
         given = dict(SERVED)
         given[sha256(NEW["app.py"])] = NEW["app.py"][:4000]
