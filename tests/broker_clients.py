@@ -68,6 +68,15 @@ class Site:
         if self._process:
             self._process.send_signal(signal.SIGHUP)
 
+    def allow_no(self, *endings: str) -> None:
+        """Let Mosquitto reload an access list as it was before topics with these endings."""
+        lines = (self._out / "acl").read_text().splitlines()
+        kept = [line for line in lines if line.rpartition("/")[2] not in endings]
+        assert len(kept) < len(lines)
+        (self._out / "acl").write_text("\n".join(kept) + "\n")
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def changed(self) -> None:
         """Let the broker know of a change of nodes; the embedded one finds out by itself."""
         if self.kind == "mosquitto":

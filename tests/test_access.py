@@ -136,6 +136,30 @@ def test_a_will_on_anothers_topic_is_not_carried_out(clients: Connect, site: Sit
     assert victim.receive(b"fence") == [(BEACON, b"fence")]
 
 
+def test_an_access_list_of_before_costs_what_is_new_and_no_connection(tmp_path: Path) -> None:
+    """What `earmark broker mosquitto` wrote before presence and updates were: Mosquitto ends nothing, and drops them."""
+    status, ask, answer = (f"earmark/v1/home/n1/{each}" for each in ("status", "ask", "answer"))
+    site = Site(tmp_path, "mosquitto")
+    made: list[Client] = []
+    try:
+        site.allow_no("status", "ask", "answer")
+        made.append(Client(site, GATEWAY_USER).up().subscribe(UP.format("+"), "earmark/v1/home/+/status"))
+        gateway = made[0].subscribe("earmark/v1/home/+/ask")
+        made.append(Client(site, "n1", will=status, retain=True).up().subscribe(DOWN.format("n1"), answer))
+        node = made[1].publish(status, b"online", retain=True).publish(ask, b"ask").publish(UP.format("n1"), b"said")
+        gateway.publish(answer, b"update").publish(DOWN.format("n1"), b"acknowledged")
+        assert gateway.receive(b"said") == [(UP.format("n1"), b"said")]
+        assert node.receive(b"acknowledged") == [(DOWN.format("n1"), b"acknowledged")]
+        assert (gateway.losses, node.losses) == (0, 0)
+        node.cut()
+        made.append(Client(site, "n1").up().publish(UP.format("n1"), b"fence"))
+        assert {topic for topic, _ in gateway.receive(b"fence")} == {UP.format("n1")}
+    finally:
+        for client in made:
+            client.close()
+        site.close()
+
+
 # subscribing
 
 

@@ -25,9 +25,11 @@ ROWS = 40
 
 
 @contextlib.contextmanager
-def mosquitto(farm: Farm, folder: Path) -> Iterator[None]:
-    """Mosquitto with the files that the command writes."""
+def mosquitto(farm: Farm, folder: Path, later: tuple[str, ...] = ()) -> Iterator[None]:
+    """Mosquitto with the files that the command writes, but for the topics that end in one of `later`."""
     assert main(["broker", "mosquitto", "--farm", str(farm.folder), "--out", str(folder), "--json"]) == 0
+    lines = (folder / "acl").read_text().splitlines()
+    (folder / "acl").write_text("\n".join(line for line in lines if line.rpartition("/")[2] not in later) + "\n")
     own = folder / "own.conf"  # started as root, Mosquitto would become a user that reads nothing of pytest's
     own.write_text("user root\nlog_type error\n" + (folder / "mosquitto.conf").read_text())
     process = subprocess.Popen([find_mosquitto(), "-c", str(own)])
@@ -125,6 +127,20 @@ def test_whether_it_is_there_is_known_to_whoever_watches_the_farm(
         wait_for(lambda: shows("1.0"), "the gateway shows that the node is there")
         node.kill()
         wait_for(lambda: shows("0.0"), "the broker's last will for it shows that it is not")
+
+
+@pytest.mark.parametrize("kind", ["mosquitto"])
+def test_statements_pass_an_access_list_that_was_written_before_newer_topics(
+    node: NodeProcess, farm: Farm, tmp_path: Path
+) -> None:
+    """It gives no right to the will and the word on presence, which no node may be kept away for."""
+    configure(node, farm, tmp_path)
+    with mosquitto(farm, tmp_path / "mosquitto", ("status", "ask", "answer")), gateway(farm):
+        node.start()
+        wait_for(lambda: node.poll() is not None, "the node is done")
+        assert node.poll() == 0, node.last_words()
+    said = [decode(raw) for raw in logged(farm)]
+    assert sum(len(statement.readings) for statement in said if statement.sub == "n1") == ROWS
 
 
 @pytest.mark.parametrize("kind", ["embedded"])

@@ -14,6 +14,11 @@ ITERATIONS = 101
 IN_FLIGHT = 1000
 """More than the gateway's largest batch: it acknowledges a batch at once, and would wait for ever with less."""
 
+QUEUED = 1_000_000
+"""As good as no bound.  0 would say so, but with it Mosquitto up to 2.0.21 ends the connection of whoever publishes what
+it may not, in place of dropping that alone, and 2.0.16 delivers nothing at all.
+"""
+
 _CONF = """\
 # Written by `earmark broker mosquitto`; include it in Mosquitto's configuration, or use it as that.
 per_listener_settings false
@@ -27,15 +32,15 @@ max_connections {max_connections}
 message_size_limit {max_message}
 # The gateway acknowledges in batches; and what was acknowledged to a node is not dropped on the way to it.
 max_inflight_messages {in_flight}
-max_queued_messages 0
+max_queued_messages {queued}
 set_tcp_nodelay true
 """
 
 
 def configuration(folder: Path, port: int, tls: str, max_connections: int) -> str:
     """Return the configuration for files that lie in `folder`; `tls` is "" or the lines of the listener's TLS."""
-    limits = {"max_message": MAX_MESSAGE, "in_flight": IN_FLIGHT, "max_connections": max_connections}
-    return _CONF.format(folder=folder, port=port, tls=tls, **limits)
+    limits = {"max_message": MAX_MESSAGE, "in_flight": IN_FLIGHT, "queued": QUEUED}
+    return _CONF.format(folder=folder, port=port, tls=tls, max_connections=max_connections, **limits)
 
 
 def passwords(users: Mapping[str, str]) -> str:
