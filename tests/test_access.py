@@ -137,7 +137,7 @@ def test_a_will_on_anothers_topic_is_not_carried_out(clients: Connect, site: Sit
 
 
 def test_an_access_list_of_before_costs_what_is_new_and_no_connection(tmp_path: Path) -> None:
-    """What `earmark broker mosquitto` wrote before presence and updates were: Mosquitto ends nothing, and drops them."""
+    """The list of before presence and updates: Mosquitto drops what they say, and ends no connection."""
     status, ask, answer = (f"earmark/v1/home/n1/{each}" for each in ("status", "ask", "answer"))
     site = Site(tmp_path, "mosquitto")
     made: list[Client] = []

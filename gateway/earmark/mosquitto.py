@@ -15,8 +15,8 @@ IN_FLIGHT = 1000
 """More than the gateway's largest batch: it acknowledges a batch at once, and would wait for ever with less."""
 
 QUEUED = 1_000_000
-"""As good as no bound.  0 would say so, but with it Mosquitto up to 2.0.21 ends the connection of whoever publishes what
-it may not, in place of dropping that alone, and 2.0.16 delivers nothing at all.
+"""As good as no bound.  0 would say that, but with it Mosquitto before 2.0.22 ends the connection of whoever publishes
+what it may not, in place of dropping the message (its issue 3244).
 """
 
 _CONF = """\
