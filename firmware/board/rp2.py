@@ -4,6 +4,7 @@ The watchdog cannot wait longer than about 8.3 s, so nothing may hold the loop u
 read by whoever holds the board, and with it the key.
 """
 
+import hashlib
 import os
 
 import machine
@@ -21,7 +22,6 @@ from board.microcontroller import (
     online,
     restart,
     tls,
-    urandom,
 )
 from bus.pins import adc, i2c, onewire, pulses, uart
 
@@ -65,6 +65,14 @@ _RESETS = (
 )
 _SLICE_MS = 5000
 _dog = Dog(8000)
+
+
+def urandom(count):
+    """Each 32 bytes condensed from 1024 of the port's, which are single bits of an oscillator, and biased."""
+    drawn = b""
+    while len(drawn) < count:
+        drawn += hashlib.sha256(os.urandom(1024)).digest()
+    return drawn[:count]
 
 
 def reset_cause():

@@ -1,6 +1,7 @@
 """The boards' own code over doubles of the chip (chip.py): causes of resets, the watchdog, sleep, Wi-Fi, time."""
 
 import asyncio
+import hashlib
 import sys
 
 import chip
@@ -238,6 +239,15 @@ class Random(unittest.TestCase):
             self.assertEqual(subject.urandom(32), bytes(32))
             self.assertEqual(station.on, before)
         self.assertEqual(asked, [True, True])
+
+    def test_the_bits_of_an_oscillator_are_condensed(self):
+        subject, _, _ = chip.board("rp2", PICO_W)
+        asked = []
+        subject.os.urandom = lambda count: asked.append(count) or bytes([len(asked)]) * count
+        drawn = subject.urandom(40)
+        self.assertEqual(len(drawn), 40)
+        self.assertEqual(asked, [1024, 1024])
+        self.assertEqual(drawn[:32], hashlib.sha256(b"\x01" * 1024).digest())
 
 
 class Tls(unittest.TestCase):
