@@ -20,6 +20,8 @@ _ANSWER_S = 10
 _ASKS = 6  # times that a piece is asked for before the update waits
 _WRONG = 3  # files with wrong bytes before the update is refused
 _READ = 1024
+_BLOCK = 4096  # of the boards' flash
+_SPARE = 65536  # bytes that stay free for the outbox
 _NEW = ".new"  # ends the name of a file that is not checked yet
 _OUTCOMES = (None, "confirmed", "returned")
 
@@ -198,10 +200,15 @@ class Updates:
         raw = await self._manifest(wanted)
         found = self._fitting(raw, wanted)
         make_folder(self._other, self._sync)
+        kept = []
+        for row in found.files:
+            if await self._holds(*row):
+                kept.append(row[0])
+        self._check_room([row for row in found.files if row[0] not in kept], kept)
         self._remove(release.MANIFEST)  # until it is whole again
+        self._clean(kept)
         for path, size, digest in found.files:
             await self._file(path, size, digest)
-        self._clean([row[0] for row in found.files])
         for path, size, digest in found.files:
             if not await self._holds(path, size, digest):
                 raise Refused("the medium does not hold %s as it was written" % path)
@@ -209,6 +216,16 @@ class Updates:
         self._said(wanted.entry, self._own.number, wanted.number, "trial")
         self._slots.switch(wanted.entry, wanted.number)
         self._restart()
+
+    def _check_room(self, due, kept):
+        """Leave room beside the files that are due: where there is none the outbox gives up what was signed."""
+        gone = [os.stat(self._other + "/" + path)[6] for path in _below(self._other, "") if path not in kept]
+        found = os.statvfs(self._other)
+        room = found[1] * found[4] + sum(_whole_blocks(size) for size in gone)
+        wanted = sum(_whole_blocks(row[1]) for row in due) + _SPARE
+        if room < wanted:
+            said = "no room: %d KiB are free, %d are needed; sign it again once the outbox is delivered"
+            raise Refused(said % (room // 1024, wanted // 1024))
 
     async def _manifest(self, wanted):
         raw = b""
@@ -344,6 +361,10 @@ def _below(root, folder):
         else:
             found.append(path)
     return found
+
+
+def _whole_blocks(size):
+    return (size + _BLOCK - 1) // _BLOCK * _BLOCK
 
 
 def _cut(text):

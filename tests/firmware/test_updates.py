@@ -335,6 +335,19 @@ class Check(UpdateCase):
         self.assertEqual(updates._below(scene.root + "/b", ""), [])
         self.assertEqual((scene.boot(), scene.restarts), (1, 0))
 
+    def test_an_update_takes_no_room_that_the_outbox_needs(self):
+        scene = self.scene()
+        scene.boot()
+        needed = 4 + updates._SPARE // 4096  # blocks: 5,000 bytes take two
+        scene.medium.statvfs = lambda path: (4096, 4096, 0, 0, needed - 1)
+        scene.look()
+        self.assertEqual(scene.outcomes(), ["downloading", "refused"])
+        self.assertTrue("no room" in scene.told[-1][4])
+        scene.offer = said(RAW, seq=10)
+        scene.medium.statvfs = lambda path: (4096, 4096, 0, 0, needed)
+        scene.look()
+        self.assertEqual(scene.boot(), 2)
+
     def test_old_updates_that_somebody_repeats_are_answered_once_in_a_while(self):
         scene = self.scene()
         scene.boot()
