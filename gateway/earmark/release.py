@@ -17,6 +17,15 @@ MAX_PATH = 48
 MAX_FILE = 1 << 20
 MAX_PIECE = 4096
 
+_BOARDS = (
+    ("esp32: .*ESP32C", ("esp32-c3",)),
+    ("esp32: ", ("esp32",)),
+    ("rp2: .*RP2040", ("pico-w",)),
+    ("rp2: .*RP2350", ("pico-2-w",)),
+    ("[^,:]+, (micropython|cpython) ", ("linux", "linux-x86", "linux-x64")),
+)
+"""What begins the board of a boot statement of Earmark's own firmware, and the targets that it may be of."""
+
 _PATH = re.compile(r"(?:[a-z0-9_]+/)?[a-z0-9_]+\.(?:mpy|py)")
 _VERSION = 1
 
@@ -127,3 +136,8 @@ def encode_ask(ask: Wanted | Piece) -> bytes:
 def answer_piece(ask: Piece, piece: bytes) -> bytes:
     """Return the answer to an ask for a piece; an empty one says that there is no such byte here."""
     return cbor.encode([_VERSION, ask.digest, ask.offset, piece])
+
+
+def targets_of(board: str) -> tuple[str, ...]:
+    """Return the targets that a node may be of by its boot statement's board; none where that is not of ours."""
+    return next((targets for words, targets in _BOARDS if re.match(words, board)), ())

@@ -2,17 +2,21 @@
 
 import logging
 import time
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from earmark.config import Farm
-from earmark.errors import ConfigError, EarmarkError
+from earmark.errors import ConfigError, CorruptLog, EarmarkError
 from earmark.keys import replace_private
 from earmark.mqtt import Message
 from earmark.registry import Enrolment, Registry, Update
-from earmark.release import MANIFEST, Manifest, Piece, Wanted, answer_piece, decode, decode_ask, sha256
+from earmark.release import MANIFEST, Manifest, Piece, Wanted, answer_piece, decode, decode_ask, sha256, targets_of
+from earmark.statement import Statement
 from earmark.statement import decode as decode_statement
 from earmark.store import Store
 
@@ -20,9 +24,10 @@ MOST_A_SECOND = 64
 """Asks of one node that are answered in a second; it repeats the others."""
 
 LOOK_BACK = 1000
-"""Statements of a node among which its last word on updates is sought."""
+"""Statements of a node before those that came after an update which are looked through too: not all come in order."""
 
-PENDING = "pending"
+PENDING, OTHER_TARGET = "pending", "other-target"
+_FINAL = ("confirmed", "returned", "refused")
 
 _log = logging.getLogger(__name__)
 
@@ -124,38 +129,89 @@ class Releases:
             return b""
 
 
-def newest_update(registry: Registry, name: str) -> Update | None:
-    """Return the last update that is for a node of this name, whatever its target."""
-    return next((update for update in reversed(registry.updates()) if update.is_for(name)), None)
+def newest_update(registry: Registry, name: str, targets: Sequence[str]) -> Update | None:
+    """Return the last update that is for a node of this name and of one of these targets, else the last of any."""
+    meant = [update for update in registry.updates() if update.is_for(name)]
+    fitting = [update for update in meant if update.target in targets]
+    return next(reversed(fitting or meant), None)
 
 
-def update_state(store: Store, registry: Registry, node: Enrolment) -> tuple[Update | None, str, str, str]:
-    """Return the newest update for a node, its state there, the reason, and the software of the node's newest boot.
+@dataclass(frozen=True, slots=True)
+class NodeRelease:
+    """What the log says of a node's firmware: the newest update for it, how far that is, why, and what it runs.
 
-    The state is what the node said last of it, `pending` before; an update of another target than the node's stays so.
+    `state` is what the node said last of the update, `pending` before, `other-target` where all are for other boards,
+    "" where there is none; `software` and `board` are those of the newest start, "" where its boot statement is
+    missing, and `targets` those that the board may be of, none where that is not known.
     """
-    update = newest_update(registry, node.name)
-    chain = store.chain(node.key, node.name)
-    state, reason, software = PENDING if update else "", "", ""
-    for seq in _backwards(chain.runs if chain else ()):
-        found = store.find(chain.id, seq) if chain else None
-        if found is None or not (b"updated" in found[1] or b"boot" in found[1]):
-            continue
-        statement = decode_statement(found[1])
-        body = statement.body or {}
-        if statement.kind == "updated" and update and state == PENDING and body[1] == update.entry:
-            state, reason = body[4], body[5]
-        elif statement.kind == "boot" and not software:
-            software = statement.software or ""
-        if software and state != PENDING:
-            break
-    return update, state, reason, software
+
+    update: Update | None
+    state: str
+    reason: str
+    software: str
+    board: str
+    targets: tuple[str, ...]
 
 
-def _backwards(runs: Sequence[tuple[int, int]]) -> list[int]:
-    found: list[int] = []
-    for first, last in reversed(runs):
-        found += range(last, max(first - 1, last - LOOK_BACK + len(found)), -1)
-        if len(found) >= LOOK_BACK:
-            break
-    return found
+def node_release(store: Store, registry: Registry, node: Enrolment) -> NodeRelease:
+    """Return what the log says of a node's firmware."""
+    said = _Said(store, node)
+    boot = said.newest_boot()
+    software, board = (boot.software or "", str((boot.body or {})[2])) if boot else ("", "")
+    targets = targets_of(board)
+    update = newest_update(registry, node.name, targets)
+    state, reason = said.last_word(update) if update else ("", "")
+    if update and targets and update.target not in targets:
+        state, reason = OTHER_TARGET, f"it is for {update.target}, the node for {' or '.join(targets)}"
+    return NodeRelease(update, state, reason, software, board, targets)
+
+
+class _Said:
+    """What the log has of a node, by place in the order of `seq`."""
+
+    def __init__(self, store: Store, node: Enrolment) -> None:
+        self._store = store
+        self._chain = store.chain(node.key, node.name)
+        self._runs = self._chain.runs if self._chain else ()
+        self._ends = list(accumulate(last - first + 1 for first, last in self._runs))
+        self._count = self._ends[-1] if self._ends else 0
+
+    def _at(self, place: int) -> tuple[int, bytes]:
+        """Return leaf and bytes of the statement at a place."""
+        run = bisect_right(self._ends, place)
+        found = (
+            self._store.find(self._chain.id, self._runs[run][1] - (self._ends[run] - 1 - place))
+            if self._chain
+            else None
+        )
+        if found is None:
+            raise CorruptLog(f"the log lacks a statement of its own at place {place} of a node's chain")
+        return found
+
+    def newest_boot(self) -> Statement | None:
+        """Return the boot statement of the newest start, None where the log has not got it."""
+        if not self._count:
+            return None
+        newest = self._starts(self._count - 1)
+        first = bisect_left(range(self._count), newest, key=self._starts)
+        boot = decode_statement(self._at(first)[1])
+        return boot if boot.kind == "boot" else None
+
+    def last_word(self, update: Update) -> tuple[str, str]:
+        """Return the state and the reason that the node said last of an update."""
+        state, reason = PENDING, ""
+        after = bisect_right(range(self._count), update.index, key=lambda place: self._at(place)[0])
+        for place in range(max(0, after - LOOK_BACK), self._count):
+            raw = self._at(place)[1]
+            if b"updated" not in raw:
+                continue
+            statement = decode_statement(raw)
+            body = statement.body or {}
+            if statement.kind == "updated" and body[1] == update.entry:
+                state, reason = body[4], body[5]
+                if state in _FINAL:
+                    break
+        return state, reason
+
+    def _starts(self, place: int) -> int:
+        return decode_statement(self._at(place)[1]).boot_count or 0

@@ -10,11 +10,13 @@ from earmark import cose
 from earmark.body import METHODS
 from earmark.cli.farms import farm_of, reading
 from earmark.cli.screen import Screen
+from earmark.cli.updates import describe_release, release_words
 from earmark.cli.words import count, span, utc
 from earmark.errors import UnknownNode
 from earmark.export import iso_ms
 from earmark.log import load_registry
-from earmark.registry import Enrolment
+from earmark.registry import Enrolment, Registry
+from earmark.releases import node_release
 from earmark.statement import decode
 from earmark.store import Chain, Store
 
@@ -39,7 +41,7 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
     farm = farm_of(args)
     with reading(farm) as store:
         registry = load_registry(store, farm.operator_key())
-        nodes = [describe_node(store, node) for node in registry.nodes()]
+        nodes = [describe_node(store, node) | _firmware(store, registry, node) for node in registry.nodes()]
         waiting = unknown_keys(store)
     for node in nodes:
         _tell(node, screen)
@@ -52,6 +54,13 @@ def run(args: argparse.Namespace, screen: Screen) -> int:
         screen.copyable(f"earmark node enroll {key['did']} {key['name']}", indent=4)
     screen.document({"nodes": nodes, "waiting": waiting})
     return 0
+
+
+def _firmware(store: Store, registry: Registry, node: Enrolment) -> dict[str, Any]:
+    """Return what runs on a node, and, as long as its key holds, how far the newest update for it is."""
+    about = describe_release(node_release(store, registry, node))
+    firmware = {"software": about["software"], "board": about["board"]}
+    return firmware | {"release": None if about["update"] is None or node.ended_at is not None else about}
 
 
 def _list_boards(screen: Screen) -> int:
@@ -136,8 +145,17 @@ def _tell(node: dict[str, Any], screen: Screen) -> None:
         screen.say(
             f"enrolled at leaf {node['enrolled_at']}; newest seq {node['newest_seq']:,}; {_hole_words(node)}", indent=2
         )
+    _tell_firmware(node, screen)
     for text in _endings(node):
         screen.say(text, indent=2, style="yellow")
+
+
+def _tell_firmware(node: dict[str, Any], screen: Screen) -> None:
+    if node["software"]:
+        screen.say(f"software {node['software']} on {node['board']}", indent=2)
+    if node["release"]:
+        loud = "yellow" if node["release"]["state"] in ("returned", "refused") else ""
+        screen.say(release_words(node["release"]), indent=2, style=loud)
 
 
 def _endings(node: dict[str, Any]) -> Iterator[str]:
