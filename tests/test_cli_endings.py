@@ -140,6 +140,12 @@ def test_it_is_asked_before_statements_stop_counting(
     alone = in_farm(earmark)(*words)
     assert (alone.status, "3 statements would not count" in alone.err, "--yes" in alone.err) == (3, True, True)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+    def left(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", left)
+    assert in_farm(earmark)(*words).err == "interrupted\n"
     monkeypatch.setattr("builtins.input", lambda _: "y")
     assert "not confirmed: nothing was done" in in_farm(earmark)(*words).err
     assert in_farm(earmark)("node", "list", "--json").json()["nodes"][0]["revoked_at"] is None

@@ -29,7 +29,7 @@ def main(given: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _let_go_of_stdout()
         return COULD_NOT_RUN
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # the latter where Ctrl-D answers a question
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except ProofError as error:
