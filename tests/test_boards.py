@@ -175,6 +175,10 @@ def test_a_revoked_key_is_not_enrolled_again(earmark: Earmark, board: BoardDoubl
     assert earmark("node", "revoke", "field-1", "--reason", "lost", "--farm", farm.folder).status == 0
     ended = enrol(board.port, "field-1")
     assert (ended.status, "has a key that ended at leaf" in ended.err) == (3, True)
+    words = ["--farm", farm.folder, "--port", board.port, "--yes"]
+    assert "field-1 ended at leaf" in earmark("node", "rotate", "field-1", "--reason", "yearly", *words).err
+    with open_board(board.port) as opened:
+        assert enrolment.look(opened).coming is None
 
 
 def test_a_flash_without_room_is_said_before_anything_is_written(

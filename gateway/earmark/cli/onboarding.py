@@ -74,6 +74,8 @@ def rotate_board(farm: Farm, args: argparse.Namespace, screen: Screen) -> tuple[
 def _rotate(
     farm: Farm, board: Board, about: About, node: Enrolment, args: argparse.Namespace, screen: Screen
 ) -> Enrolment:
+    if node.ended_at is not None:
+        raise ConfigError(f"{node.name} ended at leaf {node.ended_at}: `earmark node enroll` gives its name away anew")
     folder = NEXT if about.key == node.key else HOME
     if folder == NEXT:
         _check_delivered(farm, board, node, args.yes)
