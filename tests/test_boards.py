@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +22,7 @@ from earmark import cose
 from earmark.config import Farm
 from earmark.device import board as board_module
 from earmark.device import enrolment, install, ports
-from earmark.device.board import open_board
+from earmark.device.board import Board, open_board
 from earmark.device.fingerprint import blinks, fingerprint
 from earmark.errors import ConfigError, DeviceError
 from earmark.hardware import library
@@ -204,6 +205,43 @@ def test_a_newer_firmware_without_room_leaves_the_older_one(micropython: list[st
         opened.call("files", "remove", "/earmark/outbox/1")
         install.write(opened, "/b/app.mpy", bytes(100 << 10))
         assert install.install(opened, files | {"/a/app.mpy": bytes(80 << 10)}, lambda done, total: None) > 80 << 10
+
+
+def test_after_an_update_the_slot_that_runs_is_asked(earmark: Earmark, board: BoardDouble, tmp_path: Path) -> None:
+    """The states are written by the loader's own code."""
+    loader = run_path(str(Path(__file__).resolve().parent.parent / "firmware" / "loader.py"))
+    states = loader["Slots"](str(tmp_path), str(tmp_path))
+    assert earmark("node", "flash", "--port", board.port).status == 0
+
+    def put_state(opened: Board, name: str) -> None:
+        install.write(opened, f"/earmark/{name}", (tmp_path / name).read_bytes())
+
+    with open_board(board.port) as opened:
+        opened._run("import os; os.rename('/a', '/b')", 10)
+        assert install.whole_slot(opened) == "/b"
+        install.write(opened, "/a/release.cbor", b"of the release before")
+        install.write(opened, "/a/identity.mpy", b"damaged")
+        assert install.whole_slot(opened) == "/a"
+        states.started(0)
+        states.switch(bytes(32), 2)
+        put_state(opened, "slots.0")
+        put_state(opened, "slots.1")
+        assert install.whole_slot(opened) == "/a", "the other one is on trial"
+        states.started(1)
+        states.confirm()
+        newest = f"slots.{states._serial & 1}"
+        put_state(opened, newest)
+        assert install.whole_slot(opened) == "/b"
+        key = enrolment.make_key(opened)
+        assert enrolment.look(opened).key == key
+        install.write(opened, f"/earmark/{newest}", (tmp_path / newest).read_bytes()[:-1] + b"x")
+        assert install.whole_slot(opened) == "/a", "a damaged state does not count"
+        put_state(opened, newest)
+        opened.call("files", "remove", "/b/release.cbor")
+        assert install.whole_slot(opened) == "/a", "a slot that is not whole is not started either"
+    assert earmark("node", "flash", "--port", board.port).status == 0
+    with open_board(board.port) as opened:
+        assert install.whole_slot(opened) == "/a"
 
 
 def test_an_answer_that_was_garbled_is_not_shown() -> None:

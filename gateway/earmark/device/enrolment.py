@@ -18,7 +18,7 @@ from earmark.device.board import Board
 from earmark.device.fingerprint import blinks
 from earmark.errors import DeviceError
 
-HOME = "/earmark"
+HOME = install.HOME
 NEXT = f"{HOME}/next"
 _PROMISE = b"earmark enrolment\x00"
 _NONCE = 32

@@ -8,10 +8,11 @@ from functools import partial
 from earmark.device.board import Board, OnBoard
 from earmark.errors import DeviceError
 
+HOME = "/earmark"
 LOADER = "/main.py"
 SLOT = "/a"
 SLOTS = SLOT, "/b"
-UPDATES = SLOTS[1], "/earmark/slots.0", "/earmark/slots.1"
+UPDATES = SLOTS[1], f"{HOME}/slots.0", f"{HOME}/slots.1"
 """The second slot, and which of the two runs: what is flashed is the only one, whatever was updated before."""
 PIECE = 1024
 SPARE = 64 << 10
@@ -72,8 +73,12 @@ def digest_on(board: Board, path: str) -> str | None:
 
 
 def whole_slot(board: Board) -> str:
-    """Return the slot whose firmware is whole: an update fills the other one meanwhile; `DeviceError` if none is."""
-    for slot in SLOTS:
+    """Return the slot that the loader starts: the one that was confirmed last, or the other where only that is whole.
+
+    An update fills the other one, or is on trial there.  `DeviceError` where none is whole.
+    """
+    active: int = board.call("files", "active_slot", HOME)
+    for slot in (SLOTS[active], SLOTS[1 - active]):
         if board.call("files", "is_there", f"{slot}/release.cbor"):
             return slot
     raise DeviceError(f"Earmark is not on the board on {board.device}: `earmark node flash` puts it there")

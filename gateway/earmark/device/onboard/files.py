@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from binascii import a2b_base64, hexlify
+from binascii import a2b_base64, crc32, hexlify
 
 _files = []
 
@@ -48,6 +48,24 @@ def digest(path):
                 state.update(memoryview(piece)[:length])
     except OSError:
         return None
+
+
+def active_slot(home):
+    """The slot, 0 or 1, that the newer of the loader's states in a node's folder names; 0 where none can be read.
+
+    A state (firmware/loader.py) is its form, 1, its serial number in four bytes, the active slot, what is of no concern
+    here, and the CRC-32 of all that.
+    """
+    newest = (0, 0)
+    for name in ("/slots.0", "/slots.1"):
+        try:
+            with open(home + name, "rb") as file:
+                state = file.read(64)
+        except OSError:
+            continue
+        if len(state) == 53 and state[0] == 1 and crc32(state[:-4]) == int.from_bytes(state[-4:], "big"):
+            newest = max(newest, (int.from_bytes(state[1:5], "big"), state[5]))
+    return newest[1] & 1
 
 
 def make_folders(path):
