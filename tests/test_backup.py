@@ -41,6 +41,8 @@ def modes(folder: Path) -> set[int]:
 def test_a_backup_without_keys_can_be_checked_and_proven_from(
     earmark: Earmark, sample: SampleFarm, tmp_path: Path
 ) -> None:
+    sample.farm.releases.mkdir(mode=0o700)
+    (sample.farm.releases / "00").write_bytes(b"a file of a release")
     said = in_farm(earmark)("log", "backup", "copy")
     assert said.status == 0, said.err
     assert "14 leaves, sealed up to block " in said.words
@@ -51,7 +53,9 @@ def test_a_backup_without_keys_can_be_checked_and_proven_from(
         "earmark.db",
         "earmark.toml",
         "operator.did",
+        "releases",
     }
+    assert Path("copy/releases/00").read_bytes() == b"a file of a release"
     assert modes(Path("copy")) == {0o600, 0o700}
     assert logged(open_farm(Path("copy"))) == logged(sample.farm)
     checked = earmark("log", "check", "--farm", "copy", "--json")

@@ -23,7 +23,7 @@ from earmark.store.sqlite import SqliteStore
 from earmark.tiles import TileTree
 
 PUBLIC = ("earmark.toml", "operator.did", "authority.pem", "development.chain")
-"""What a copy has beside the database, where it is there."""
+"""What a copy has beside the database and the releases, where it is there."""
 
 STEP_PAGES = 1024
 
@@ -85,7 +85,9 @@ def _fill(
     for name in PUBLIC:
         if (source.folder / name).is_file():
             _copy_file(source.folder / name, copy.folder / name)
-    private = _copy_keys(source.folder / "keys", copy.folder / "keys") if with_keys else ()
+    _copy_folder(source.releases, copy.releases)
+    names = _copy_folder(source.folder / "keys", copy.folder / "keys") if with_keys else []
+    private = tuple(f"keys/{name}" for name in names)
     files = [path for path in copy.folder.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     return total, size, decode_header(newest.header) if newest else None, private
@@ -124,15 +126,16 @@ def _check_end(store: SqliteStore, operator: bytes) -> Registry:
     return registry
 
 
-def _copy_keys(source: Path, target: Path) -> tuple[str, ...]:
+def _copy_folder(source: Path, target: Path) -> list[str]:
+    """Copy the finished files of a folder, where it is there, and return their names."""
     if not source.is_dir():
-        return ()
+        return []
     target.mkdir(mode=0o700)
     names = sorted(path.name for path in source.iterdir() if path.is_file() and path.suffix != keys.UNFINISHED)
     for name in names:
         _copy_file(source / name, target / name)
     _sync(target)
-    return tuple(f"keys/{name}" for name in names)
+    return names
 
 
 def _copy_file(source: Path, target: Path) -> None:
