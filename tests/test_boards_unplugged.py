@@ -15,6 +15,7 @@ import interpreters
 from board_double import BoardDouble
 from commands import Earmark, Said
 from earmark import cose
+from earmark.access import node_password
 from earmark.cli import flash
 from earmark.config import Farm
 from earmark.device import enrolment, install
@@ -26,6 +27,7 @@ from earmark.store.sqlite import SqliteStore
 from services import free_port, make_farm
 
 pytest_plugins = ["command_fixtures"]
+pytestmark = pytest.mark.timeout(600)  # a power cut and a new start at each of some dozens of steps
 
 FILES = {
     "/a/one.mpy": b"1" * 100,
@@ -94,7 +96,6 @@ def test_flashing(micropython: list[str], earmark: Earmark, tmp_path: Path, monk
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(600)
 def test_flashing_all_of_the_firmware(micropython: list[str], earmark: Earmark, tmp_path: Path) -> None:
     """The real release, the power taken away at every 25th step; what is there at the end is all of it."""
     path = tmp_path / "flash"
@@ -142,8 +143,6 @@ def check_node(farm: Farm, board: BoardDouble, name: str) -> None:
     node = find_key(farm, name)
     assert (about.key, about.coming, about.is_moving) == (node.key, None, False)
     assert node.ended_at is None
-    from earmark.access import node_password
-
     assert settings["broker"]["password"] == node_password(farm, node.key)
     assert settings["wifi"] == {"ssid": "farm", "password": "correct horse"}
 
