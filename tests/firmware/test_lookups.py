@@ -11,7 +11,6 @@ import unittest_mini as unittest
 import names
 import ntp
 import udp
-from clock import elapsed_ms, ticks_ms
 
 AT = 1790000000
 
@@ -167,20 +166,19 @@ class Dns(Quick):
     def test_other_tasks_go_on_while_nobody_answers(self):
         async def steps():
             task = asyncio.create_task(wait_for_it())
-            longest = 0
+            turns = 0
             while not task.done():
-                before = ticks_ms()
                 await asyncio.sleep(0.01)
-                longest = max(longest, elapsed_ms(before))
-            return longest
+                turns += 1
+            return turns
 
         async def wait_for_it():
             with self.assertRaises(OSError):
                 await names.Names(lambda: "127.0.0.1", server.port).find("broker.farm")
 
         server = Server(lambda asked: None)
-        longest = beside(server, steps())
-        self.assertTrue(longest < 90, "held up for %d ms" % longest)
+        turns = beside(server, steps())  # each of the tries looks five times whether an answer came
+        self.assertTrue(turns > udp.TRIES, "another task had %d turns" % turns)
 
 
 def packet(nonce, mode=4, stratum=2, leap=0, at=AT, delay=0, dispersion=0):
