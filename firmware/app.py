@@ -4,25 +4,19 @@ import asyncio
 import hashlib
 from binascii import hexlify
 
-import ack
 import beacon
 import ed25519
-import light
 import packs
-import retained
+from answers import Answers
 from chain import Chain
-from clock import GATEWAY
-from cycle import Cycle
-from link import Link, within
+from link import Link
 from names import Names
 from outbox import OutboxError
 from pulse import LOOK_S, Pulse
-from replaying import Replay
 from sender import Sender
 from sensors import METHODS, REPLAYED, SensorError, failed, read
 from version import VERSION
 
-_MAX_ACKS = 4  # verified one after the other; a later one covers what an earlier one said
 _SEEN_S = 5  # at shorter intervals not every statement makes a line
 
 
@@ -68,9 +62,8 @@ class Node:
         self._link = self._make_link(settings["broker"])
         beat = lambda: self._pulse.beat("sender")  # noqa: E731 - a def of one line would take three
         self._sender = Sender(outbox, self._link, self._up, settings["window"], settings["resend_s"], say, beat)
-        self._cycle = Cycle(self, settings, outbox, board, clock, self._pulse, say)
-        self._acks = []
-        self._acked = asyncio.Event()
+        self._cycle = self._make_cycle() if settings["mode"] == "deep-sleep" else None
+        self._answers = Answers(settings, signer.kid, outbox, self._sender, clock, self._pulse, say, self._answered)
         self._freed = asyncio.Event()
         self._stopped = asyncio.Event()
         self._failure = None
@@ -78,9 +71,7 @@ class Node:
         self._replaying = 0
         self._measuring = "cycle" if settings["mode"] == "deep-sleep" else "measure"
         self._no_reading = False
-        self._quiet_since_s = 0
         self._woken = self._resume()
-        self._counts = {"acknowledged": 0, "refused": 0}
 
     def _make_link(self, broker):
         tls = broker["tls"]
@@ -103,12 +94,17 @@ class Node:
             window=self._settings["window"],
         )
 
+    def _make_cycle(self):
+        from cycle import Cycle
+
+        return Cycle(self, self._settings, self._outbox, self._board, self._clock, self._pulse, self._say)
+
     def _resume(self):
         """Whether this is a wake from a deep sleep: then what was kept over it goes on."""
-        kept = self._board.kept()
+        kept = self._board.kept() if self._cycle else None
         if self._updates and self._updates.on_trial:
             return False  # only a boot statement confirms it
-        state = kept and retained.decode(kept[0], self._chain.boot_count - 1, self._outbox.head[0])
+        state = kept and self._cycle.kept(kept[0], self._chain.boot_count - 1, self._outbox.head[0])
         if not state:
             return False
         self._chain.go_on(state["nonce"] or None)
@@ -201,12 +197,14 @@ class Node:
 
     def connecting(self):
         """The loops that bring what is stored to the gateway, and the light that shows how they fare."""
-        work = [self._link.run(), self._sender.run(), self._answers()]
+        work = [self._link.run(), self._sender.run(), self._answers.run()]
         if self._updates:
             work.append(self._updates.run())
         work.append(self._board.network(self._settings, self._clock, self._names, self._say))
         led = self._board.led(self._settings["status_led"])
         if led:
+            import light
+
             work.append(light.show(led, self.code))
         return [self._guard(each) for each in work]
 
@@ -223,7 +221,9 @@ class Node:
 
     def code(self):
         """What the light shows."""
-        quiet_s = self._clock.uptime_s() - self._quiet_since_s
+        import light
+
+        quiet_s = self._answers.quiet_s()
         return light.first(
             {
                 "update": self._updates and self._updates.is_installing,
@@ -257,15 +257,12 @@ class Node:
 
     def _linked(self, text):
         self._say(text)
-        self._quiet_since_s = self._clock.uptime_s()
+        self._answers.heard()
         self._sender.wake()
 
     def _receive(self, topic, payload):
         if topic == self._down:
-            if len(self._acks) >= _MAX_ACKS:
-                self._acks.pop(0)
-            self._acks.append(payload)
-            self._acked.set()
+            self._answers.take(payload)
         elif topic == self._answer and self._updates:
             self._updates.take(payload)
         elif topic == self._beacon:
@@ -274,74 +271,13 @@ class Node:
             except (ValueError, MemoryError) as wrong:
                 self._say("a beacon was ignored: %s" % wrong)
 
-    async def _answers(self):
-        while True:
-            self._pulse.beat("answers")
-            await within(self._acked.wait(), LOOK_S)
-            self._acked.clear()
-            while self._acks:
-                self._free(self._acks.pop(0))
-                await asyncio.sleep(0)
-
-    def _free(self, payload):
-        self._pulse.feed()  # where viper is missing this takes seconds
-        try:
-            answer = ack.verify(payload, self._settings["gateway_key"], self._signer.kid)
-            if not self._follows(answer.checkpoint):
-                return
-            self._sender.heard()
-            self._quiet_since_s = self._clock.uptime_s()
-            self._set_clock(answer)
-        except (ValueError, MemoryError) as wrong:  # 4 KB of nobody's empty lists are 130 KB once decoded
-            self._say("an acknowledgement was ignored: %s" % wrong)
-            return
-        refused = [pair for pair in answer.refused if self._outbox.waits(pair[0])]
-        freed = self._outbox.free(answer.runs, [seq for seq, _ in refused])
-        for seq, reason in refused:
-            self._say("the gateway refused seq %d for good: %s" % (seq, reason))
-        self._counts["refused"] += len(refused)
-        self._counts["acknowledged"] += freed - len(refused)
-        self._doubt(answer)
+    def _answered(self, runs, freed):
+        """An acknowledgement of these runs counted."""
         booted = self._boot_seq
-        if self._updates and booted and any(first <= booted <= last for first, last in answer.runs):
+        if self._updates and booted and any(first <= booted <= last for first, last in runs):
             self._updates.acknowledged()
         if freed:
             self._freed.set()
-            self._sender.wake()
-
-    def _set_clock(self, answer):
-        """Take the gateway's time where it is better than what is known: it signed after what it answers was sent."""
-        round_trip_ms = self._sender.round_trip_ms(answer.runs)
-        if round_trip_ms is None or not self._clock.wants(round_trip_ms // 2 + 1):
-            return
-        half_ms = round_trip_ms // 2 + 1
-        off_s = self._clock.set(GATEWAY, half_ms, answer.unix_ms + half_ms)
-        said = "; it was off by %d s, more than was stated" % off_s if off_s else ""
-        self._say("the clock is set by the gateway, to %d ms%s" % (half_ms, said))
-
-    def _follows(self, checkpoint):
-        """Whether the gateway still has the log that it had: one that has not, or an acknowledgement that was
-        overtaken by a newer one, frees nothing.  A node that started anew has forgotten."""
-        size, seen = ack.tree_size(checkpoint), ack.tree_size(self._sender.checkpoint)
-        if size > seen:
-            self._sender.checkpoint = checkpoint
-        elif checkpoint != self._sender.checkpoint:
-            said = (size, seen)
-            self._say("an acknowledgement over %d leaves was ignored: the gateway had sealed %d before" % said)
-            self._sender.tell()
-            return False
-        return True
-
-    def _doubt(self, answer):
-        newest = max([last for _, last in answer.runs] + [seq for seq, _ in answer.refused] + [0])
-        head = self._outbox.head[0]
-        if newest > head and self._counts.get("ahead", 0) < newest:
-            self._counts["ahead"] = newest
-            said = (newest, head)
-            self._say(
-                "the gateway has seq %d of this key, this storage ends at %d: the key signs elsewhere too, or the "
-                "storage went back in time; revoke the key and give the node a new one" % said
-            )
 
     # What goes out.
 
@@ -392,6 +328,8 @@ class Node:
         self._sender.wake()
 
     async def _replay(self, recording):
+        from replaying import Replay
+
         await Replay(recording, self._settings, self._chain, self._outbox, self._store, self._freed, self._say).run()
         self._replaying -= 1
         self._freed.set()
@@ -417,8 +355,8 @@ class Node:
         return text % (
             self._outbox.head[0],
             self._outbox.count,
-            self._counts["acknowledged"],
-            self._counts["refused"],
+            self._answers.acknowledged,
+            self._answers.refused,
             self._outbox.size,
             "connected" if self._link.up else "not connected",
         )

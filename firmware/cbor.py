@@ -64,7 +64,7 @@ def decode(data: bytes, depth: int = DEPTH) -> object:
     At most `depth` arrays, maps and tags 18 may be open at once; a fraction is a number and does not count. A
     length is compared with what is left before anything is allocated for it.
     """
-    reader = _Reader(data)
+    reader = Reader(data)
     value = reader.item(depth)
     if reader.at != len(data):
         raise ValueError("CBOR: %d bytes left over at offset %d" % (len(data) - reader.at, reader.at))
@@ -130,8 +130,8 @@ def _write_head(out: bytearray, major: int, number: int) -> None:
     raise ValueError("CBOR: an integer beyond 64 bits")
 
 
-class _Reader:
-    """The bytes and how far they are read."""
+class Reader:
+    """Reads the values in `data` one by one; `at` is how far it is."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data

@@ -29,6 +29,10 @@ class Cycle:
         self._wakes = 0
         self._reached = False
 
+    def kept(self, octets, boot_count, seq):
+        """What the board kept over its sleep, or None where it is not of this start and this newest statement."""
+        return retained.decode(octets, boot_count, seq)
+
     def resume(self, state):
         """Take up where the board fell asleep."""
         self._wakes, self._reached = state["wakes"], state["reached"]

@@ -49,13 +49,16 @@ class Folder:
             made = False
         except OSError:
             made = True
-        self._write(self._at(name), "ab", piece)
+        self._write(self._at(name), "ab", (piece,))
         if made:
             self._sync.folder(self.path)
 
     def replace(self, name, content):
-        """Give the file this content.  A power cut leaves the old or the new content, whole."""
-        self._write(self._at(name + ".new"), "wb", content)
+        """Give the file this content, bytes or pieces of it, one in memory at a time: a board has none for long ones.
+
+        A power cut leaves the old or the new content, whole.
+        """
+        self._write(self._at(name + ".new"), "wb", (content,) if isinstance(content, bytes) else content)
         os.rename(self._at(name + ".new"), self._at(name))
         self._sync.folder(self.path)
 
@@ -68,10 +71,11 @@ class Folder:
                 raise
         self._sync.folder(self.path)
 
-    def _write(self, path, mode, content):
+    def _write(self, path, mode, pieces):
         with open(path, mode) as stream:
-            if stream.write(content) != len(content):
-                raise OSError(_ENOSPC, "no room for " + path)
+            for piece in pieces:
+                if stream.write(piece) != len(piece):
+                    raise OSError(_ENOSPC, "no room for " + path)
             self._sync.file(stream)
 
 

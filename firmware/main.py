@@ -14,7 +14,6 @@ import app
 import board
 import ed25519
 import identity
-import light
 import storage
 from files import make_folder
 from link import stop, within
@@ -104,6 +103,8 @@ def _stopped(machine, where, status):
 
 async def _wait(machine, led, is_watched):
     """Show that nothing runs; the watchdog of the node that ended cannot be switched off, only fed."""
+    import light
+
     feeding = [asyncio.create_task(machine.watchdog(Pulse(), print))] if is_watched else []
     await within(light.show(led, lambda: "stopped"), _STOPPED_S)
     await stop(feeding)

@@ -20,11 +20,10 @@ import runs
 import segment
 from dropped import DAMAGED, FULL, Dropped
 from lease import Lease
+from reserve import Reserve, is_full
 
 NO_ENTRY = bytes(32)
 UNKNOWN_ENTRY = hashlib.sha256(b"").digest()  # what a chain goes on from when no statement of it is known any more
-_NO_ROOM = (28, 122)  # ENOSPC, EDQUOT
-_RESERVE = "reserve"  # a file as long as a segment, which gives way to what must be written before room can be made
 
 
 class OutboxError(Exception):
@@ -47,6 +46,7 @@ class Outbox:
         self._lease = lease or Lease(folder)
         self._max_bytes = max_bytes
         self._segment_bytes = segment_bytes
+        self._reserve = Reserve(folder, segment_bytes)
         self._segments = []
         self._freed = []
         self._gaps = []
@@ -186,7 +186,7 @@ class Outbox:
                 self._torn = False
                 return part
             except OSError as failure:
-                if not _is_full(failure):
+                if not is_full(failure):
                     raise
                 self._make_room(seq)
             self._mend()
@@ -205,11 +205,11 @@ class Outbox:
         """A new segment: first its name on the medium, then its lease, which thus never names one that is not there."""
         if not self._segments or self._segments[-1].first != seq:
             part = segment.Segment(seq)
-            self._surely(self._folder.append, part.name, b"")
+            self._reserve.surely(self._folder.append, part.name, b"")
             self._segments.append(part)
         waiting = runs.without(self._freed, self._segments[0].first, self.head[0])
         oldest = waiting[0][0] if waiting else seq
-        self._surely(self._lease.renew, self.head[0], self.head[1], self.mark, oldest)
+        self._reserve.surely(self._lease.renew, self.head[0], self.head[1], self.mark, oldest)
         return self._segments[-1]
 
     def _make_room(self, seq):
@@ -220,8 +220,8 @@ class Outbox:
         told = self._segments[0].last < self.head[0] or self._lease.seq == self.head[0]
         if len(self._segments) > 1 and told:
             self._drop_oldest()
-        elif not self._release_reserve():
-            raise OSError(_NO_ROOM[0], "no room even for one statement")
+        elif not self._reserve.release():
+            raise OSError(28, "no room even for one statement")
 
     def _drop_oldest(self):
         """Give up the oldest segment: first the note of what it held, then the file."""
@@ -234,39 +234,16 @@ class Outbox:
                 self._dropped.add(gap[0], gap[1], FULL)
         self._dropped.forget([gap for seq, gap in self._gaps if seq > oldest.last])
         try:
-            self._surely(self._dropped.write, oldest.name)
+            self._reserve.surely(self._dropped.write, oldest.name)
             self._discard(oldest)
         except OSError as failure:
-            if not _is_full(failure):
+            if not is_full(failure):
                 self._dropped.ranges = before
                 raise
             self._discard(oldest)  # no room for the note even, and the reserve was needed before: the note comes second
             self._dropped.write()
         if len(self._segments) > 1:
-            self._keep_reserve()
-
-    def _surely(self, write, *arguments):
-        """Write what makes room, or what no room can be made without, at the cost of the reserve if need be."""
-        try:
-            write(*arguments)
-        except OSError as failure:
-            if not _is_full(failure) or not self._release_reserve():
-                raise
-            write(*arguments)
-
-    def _release_reserve(self):
-        """Make the last room; returns whether there was any."""
-        there = _RESERVE in self._folder.names()
-        if there:
-            self._folder.remove(_RESERVE)
-        return there
-
-    def _keep_reserve(self):
-        if _RESERVE not in self._folder.names():
-            try:
-                self._folder.replace(_RESERVE, bytes(self._segment_bytes))
-            except OSError:
-                pass  # again after the next segment that goes
+            self._reserve.keep()
 
     def _discard(self, part):
         self._folder.remove(part.name)
@@ -282,7 +259,7 @@ class Outbox:
             if told and not runs.without(self._freed, part.first, part.last):
                 try:
                     if not self._dropped.noted:  # what was lost in this segment is found in no other way then
-                        self._surely(self._dropped.write)
+                        self._reserve.surely(self._dropped.write)
                     self._discard(part)
                 except OSError:
                     return  # it stays listed, and the next call tries again
@@ -292,13 +269,13 @@ class Outbox:
         if not self._torn:
             return
         if self._segments:
-            self._surely(self._cut, self._segments[-1])
+            self._reserve.surely(self._cut, self._segments[-1])
         self._torn = False
 
     def _cut(self, part):
         """Keep only the part of a segment that counts."""
         if self._folder.size(part.name) != part.size:
-            self._folder.replace(part.name, self._folder.read(part.name, 0, part.size))
+            self._folder.replace(part.name, segment.pieces(self._folder, part))
 
     def _settle(self):
         """Forget what stored gap statements tell of."""
@@ -329,12 +306,12 @@ class Outbox:
         for name in segments[:-1]:
             if name not in taken:
                 self._bury(name)
-        self._keep_reserve()
+        self._reserve.keep()
 
     def _bury(self, name):
         """Remove a segment in which nothing is left, once the note tells of it."""
         try:
-            self._surely(self._dropped.write, name)
+            self._reserve.surely(self._dropped.write, name)
             self._folder.remove(name)
         except OSError:
             pass  # the next start finds it again
@@ -408,7 +385,3 @@ class Outbox:
                 if low <= seq <= high:
                     self._dropped.add(gap[0], gap[1], DAMAGED)
             self._gaps = [(seq, gap) for seq, gap in self._gaps if not low <= seq <= high]
-
-
-def _is_full(failure):
-    return failure.args[0] in _NO_ROOM

@@ -3,7 +3,7 @@
 import record
 
 _SUFFIX = ".seg"
-_PIECE = 4096
+_PIECE = 2048
 _SECTOR = 512
 _UNREADABLE = (5, 84)  # EIO, and what littlefs says of a damaged block
 
@@ -108,6 +108,12 @@ class _Ahead:
             self._piece = self._folder.read(name, offset, max(length, _PIECE))
             self._start, at = offset, 0
         return self._piece[at : at + length]
+
+
+def pieces(folder, part):
+    """Yield the bytes of a segment that count, a piece at a time."""
+    for at in range(0, part.size, _PIECE):
+        yield folder.read(part.name, at, min(_PIECE, part.size - at))
 
 
 def recover(folder, name):

