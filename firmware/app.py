@@ -101,9 +101,9 @@ class Node:
 
     def _resume(self):
         """Whether this is a wake from a deep sleep: then what was kept over it goes on."""
-        kept = self._board.kept() if self._cycle else None
-        if self._updates and self._updates.on_trial:
-            return False  # only a boot statement confirms it
+        if self._cycle is None or (self._updates and self._updates.on_trial):
+            return False  # only a boot statement confirms an update
+        kept = self._board.kept()
         state = kept and self._cycle.kept(kept[0], self._chain.boot_count - 1, self._outbox.head[0])
         if not state:
             return False
@@ -169,7 +169,7 @@ class Node:
         if not self._woken:
             self._boot()
         work = [self._board.watchdog(self._pulse, self._say)]
-        if self._settings["mode"] == "deep-sleep":
+        if self._cycle:
             work.append(self._cycle.run())
         else:
             recordings = [s for s in self._sensors if s.method == REPLAYED]
@@ -179,7 +179,7 @@ class Node:
         if self._settings["exit_when_done"]:
             work.append(self._finish())
         tasks = [asyncio.create_task(self._guard(each)) for each in work]
-        if self._settings["mode"] != "deep-sleep":
+        if not self._cycle:
             tasks += [asyncio.create_task(each) for each in self.connecting()]
         await self._stopped.wait()
         for task in tasks:

@@ -5,9 +5,13 @@ Until `choose` was called, and wherever the viper code is not for, that is the p
 
 import sys
 
-import ed25519_portable as _code
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VIPER, PORTABLE = "viper", "portable"
+
+_code: "Any" = None
 
 # RFC 8032 §7.1: seed, public key, message, signature of TEST 2.
 _SEED = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
@@ -21,7 +25,7 @@ _SIGNATURE = bytes.fromhex(
 
 def public_key(seed: bytes) -> bytes:
     """Return the 32-byte public key of a 32-byte seed."""
-    key: bytes = _code.public_key(seed)
+    key: bytes = _chosen().public_key(seed)
     return key
 
 
@@ -30,7 +34,7 @@ def sign(seed: bytes, key: bytes, message: bytes) -> bytes:
 
     A foreign key here would give the seed away: `Identity` keeps the two together and is what others call.
     """
-    signature: bytes = _code.sign(seed, key, message)
+    signature: bytes = _chosen().sign(seed, key, message)
     return signature
 
 
@@ -40,7 +44,7 @@ def verify(key: bytes, message: bytes, signature: bytes) -> None:
     Refused are S >= L, a key that is not canonical, a key or R of small order, and any R that is not byte for byte the
     encoding of S*B - h*A: no cofactor is multiplied away.  Time depends on the (public) arguments.
     """
-    _code.verify(key, message, signature)
+    _chosen().verify(key, message, signature)
 
 
 def choose() -> str:
@@ -52,19 +56,25 @@ def choose() -> str:
     global _code
     why = _take_viper()
     if not why:
-        for portable in ("ed25519_portable", "edwards", "sha512"):  # a tenth of the node's memory
-            sys.modules.pop(portable, None)
         return VIPER
-    import ed25519_portable
-
-    _code = ed25519_portable
+    _code = None
     self_test()
     return "%s (%s)" % (PORTABLE, why)
 
 
+def _chosen() -> "Any":
+    """The code in use; the portable one is not even loaded where another was chosen before: it takes 12 KB."""
+    global _code
+    if _code is None:
+        import ed25519_portable
+
+        _code = ed25519_portable
+    return _code
+
+
 def name() -> str:
     """Which code is in use."""
-    return PORTABLE if _code.__name__ == "ed25519_portable" else VIPER
+    return VIPER if _code is not None and _code.__name__ == "ed25519_viper" else PORTABLE
 
 
 def _take_viper() -> str:

@@ -43,6 +43,8 @@ _TABLE = _aligned(comb.TABLE)
 _HALF, _OFFSET = _aligned(comb.HALF), _aligned(comb.OFFSET)
 _FOLD, _L = _aligned(scalar.FOLD), _aligned(scalar.ORDER)
 _ROUND = _aligned(sha.ROUND)
+_ZERO = bytes(_SLOT)
+_SPACE = bytearray(field.SLOTS * _SLOT)  # made once: where memory is in pieces there may be no room for it later
 _known = b"", []
 
 
@@ -129,10 +131,11 @@ def _comb_bits(limbs):
 
 
 def _space():
-    """The field machine's memory with the neutral element in it."""
-    space = bytearray(field.SLOTS * _SLOT)
-    space[_Y] = space[_Z] = 1
-    return space
+    """The field machine's memory, which there is once, with the neutral element in it."""
+    for slot in range(0, len(_SPACE), _SLOT):
+        _set(_SPACE, slot, _ZERO)
+    _SPACE[_Y] = _SPACE[_Z] = 1
+    return _SPACE
 
 
 def _add_row(space, bits, row, public):
@@ -207,7 +210,7 @@ def _digits(number):
 
 def _sum(space, bits, terms):
     """Leave in the space the comb's multiple of the base point less the two terms' (number, table) multiples."""
-    _set(space, 0, _space())
+    _space()
     rows = [(_digits(abs(number)), number < 0, table) for number, table in terms]
     first, second = rows[0][0], rows[1][0]
     top = max(11, *[len(bytes(digits).rstrip(b"\x00")) for digits, _, _ in rows])

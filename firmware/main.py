@@ -67,7 +67,8 @@ def _set_up(machine, where, signing):
     except settings.SettingsError as wrong:
         raise _SetUpWrongly("node.json: %s" % wrong)
     finally:
-        sys.modules.pop("settings", None)
+        for checked in ("settings", "bus.kinds"):
+            sys.modules.pop(checked, None)
 
 
 def _live(machine, where, signing, slots):

@@ -11,6 +11,7 @@ import identity
 import senml
 import sensors
 import storage
+from bus import kinds
 from sensors import REQUIRED
 
 TABLE = {
@@ -223,7 +224,7 @@ def _make_sensor(entry, where, clock, buses):
 
 
 def _with_kind(kind):
-    defaults = dict(bus.KINDS[kind])
+    defaults = dict(kinds.KINDS[kind])
     defaults["kind"] = kind
     return defaults
 
@@ -236,11 +237,11 @@ def _buses(given):
         where = "buses.%s" % name
         checked_name(name, where)
         kind = entry.get("kind") if isinstance(entry, dict) else None
-        if kind not in bus.KINDS:
-            raise SettingsError("%s.kind must be one of %s" % (where, ", ".join(sorted(bus.KINDS))))
+        if kind not in kinds.KINDS:
+            raise SettingsError("%s.kind must be one of %s" % (where, ", ".join(sorted(kinds.KINDS))))
         checked[name] = filled(entry, _with_kind(kind), where + ".")
         try:
-            bus.check(checked[name])
+            kinds.check(checked[name])
         except ValueError as wrong:
             raise SettingsError("%s: %s" % (where, wrong))
     return checked

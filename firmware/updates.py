@@ -34,9 +34,9 @@ def _head_in(path):
 class Updates:
     """Asks for updates and carries them out.
 
-    `slots` is the loader's, `own` the `release.Manifest` that runs, without its files.  `tell(entry, number had, number, outcome, reason)`
-    signs and stores; `ask(payload)` sends, or raises `LinkDown`; `restart()` has the loader start the node anew;
-    `ready()` waits for a connection.
+    `slots` is the loader's, `own` the `release.Manifest` that runs, without its files.  `tell(entry, number had,
+    number, outcome, reason)` signs and stores; `ask(payload)` sends, or raises `LinkDown`; `restart()` has the loader
+    start the node anew; `ready()` waits for a connection.
     """
 
     def __init__(self, settings, slots, own, sync, say, tell, ask, restart, ready):

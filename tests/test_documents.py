@@ -35,10 +35,11 @@ def test_every_setting_of_the_node_stands_in_the_firmware_document_with_its_defa
         assert driver in rows
         assert all(f"`{name}`" in words for name in sensors.driver(driver).SETTINGS)
     import bus
+    from bus import kinds
     from sensors import ksx3267, modbus
 
     assert dict(re.findall(r"^\| `([a-z-]+)` \| [^|]+ \| (.+) \|$", words, re.MULTILINE)).keys() >= set(bus.ERRORS)
-    for table in (*bus.KINDS.values(), bus.KINDS, modbus.REGISTER, ksx3267.CHANNEL):
+    for table in (*kinds.KINDS.values(), kinds.KINDS, modbus.REGISTER, ksx3267.CHANNEL):
         assert all(f"`{name}`" in words for name in table)
     for name in set(sys.modules) - before:  # the firmware's modules have names that the tests use too
         if str(ROOT / "firmware") in str(getattr(sys.modules[name], "__file__", "")):

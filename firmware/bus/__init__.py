@@ -1,6 +1,6 @@
 """What sensors hang on: I2C, serial lines, 1-Wire, analogue pins and pulses, and how each can fail.
 
-`KINDS` is the reference of the setting `buses`: {kind: {setting: default}}.  A bus object is the board's (board/), with
+`kinds.KINDS` is the reference of the setting `buses`.  A bus object is the board's (board/), with
 
     i2c       writeto(address, octets), readfrom(address, count) → bytes; OSError where nothing answers
     uart      a `port.Port`
@@ -12,20 +12,6 @@ One sensor is read after the other, so a bus has one user at a time.
 
 import asyncio
 
-KINDS: dict[str, dict[str, object]] = {
-    "i2c": {"number": None, "scl": None, "sda": None, "hz": 100000},
-    "uart": {
-        "number": None,
-        "path": None,
-        "tx": None,
-        "rx": None,
-        "direction": None,
-        "baud": 9600,
-        "parity": "none",
-        "stop_bits": 1,
-    },
-    "onewire": {"pin": None, "path": "/sys/bus/w1/devices"},
-}
 # All that a statement says of a reading that failed (docs/firmware.md has what each means).
 ERRORS = (
     "no-answer",
@@ -41,7 +27,6 @@ ERRORS = (
     "illegal-value",
     "exception",
 )
-_PINS = ("scl", "sda", "tx", "rx", "direction", "pin", "number")
 
 
 class SensorError(Exception):
@@ -70,22 +55,6 @@ def whole(value, name, least, most):
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ValueError("%s must be a whole number from %d to %d" % (name, least, most))
     return value
-
-
-def check(settings):
-    """Refuse, by ValueError, a bus's settings that no board could do with; `KINDS` fills them in before."""
-    for name in _PINS:
-        if settings.get(name) is not None:
-            whole(settings[name], name, 0, 255)
-    if not isinstance(settings.get("path", ""), (str, type(None))):
-        raise ValueError("path must be a text")  # noqa: TRY004 - settings refuse by ValueError
-    if settings["kind"] == "i2c":
-        whole(settings["hz"], "hz", 1000, 1000000)
-    elif settings["kind"] == "uart":
-        whole(settings["baud"], "baud", 300, 1000000)
-        whole(settings["stop_bits"], "stop_bits", 1, 2)
-        if settings["parity"] not in ("none", "even", "odd"):
-            raise ValueError("parity must be none, even or odd")
 
 
 class Buses:

@@ -6,7 +6,8 @@ import sys
 import scratch  # noqa: F401 - it finds the firmware
 import unittest_mini as unittest
 
-from bus import KINDS, SensorError
+from bus import SensorError
+from bus.kinds import KINDS
 
 
 class Pin:
