@@ -8,7 +8,7 @@ import pytest
 from acknowledger import Acknowledger, Mosquitto
 from commands import Earmark
 from earmark.device import build as building
-from earmark.device.build import TARGETS, build, loader, target_of, write
+from earmark.device.build import TARGETS, build, loader, target_of, with_constants, write
 from earmark.device.release import release_files
 from earmark.errors import ConfigError, DeviceError
 from earmark.release import MANIFEST, decode, sha256
@@ -18,7 +18,7 @@ from test_node import Node
 pytest_plugins = ["command_fixtures"]
 
 BOARDS = [name for name, target in TARGETS.items() if target.number > 3]
-HEAP_KB = 220
+HEAP_KB = 160
 """What docs/firmware.md says that a node takes."""
 
 
@@ -54,6 +54,16 @@ def test_what_does_not_fit_is_no_release(monkeypatch: pytest.MonkeyPatch) -> Non
     for mpy in (0, 5 | 3 << 8 | 10 << 10, 6 | 2 << 8 | 10 << 10, 6 | 3 << 8 | 9 << 10):
         with pytest.raises(DeviceError, match="unknown here"):
             target_of(mpy)
+
+
+def test_private_constants_lose_their_names_and_stay_on_their_lines() -> None:
+    source = "_A, _B = 1, -2  # two\n_S = 'a'\n_SUM = 1 << 4\nK = 3\n_L = (1, 2)\n_M = _A + 1\n_X, _Y = 1, len('')\n"
+    assert with_constants(source).splitlines() == [
+        "_A = const(1); _B = const(-2)  # two",
+        "_S = const('a')",
+        "_SUM = const(1 << 4)",
+        *source.splitlines()[3:],
+    ]
 
 
 def test_the_command(earmark: Earmark, tmp_path: Path) -> None:
