@@ -167,10 +167,10 @@ def test_mpflash_is_called_with_port_and_board(
 ) -> None:
     calls = program(tmp_path / "bin", "mpflash", status=1)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    said = earmark("node", "flash", "--port", "/dev/ttyUSB7", "--download", "ESP32_GENERIC")
+    said = earmark("node", "flash", "--port", "/dev/ttyUSB7", "--download", "ESP32_GENERIC_S3-SPIRAM_OCT")
     assert (said.status, "Without internet" in said.err) == (3, True)
-    called = ["flash", "--version", "stable", "--serial", "/dev/ttyUSB7", "--board", "ESP32_GENERIC"]
-    assert json.loads(calls.read_text()) == called
+    called = ["flash", "--version", "stable", "--serial", "/dev/ttyUSB7", "--board", "ESP32_GENERIC_S3"]
+    assert json.loads(calls.read_text()) == [*called, "--variant", "SPIRAM_OCT"]
 
 
 @pytest.mark.slow

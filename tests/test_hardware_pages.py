@@ -197,12 +197,15 @@ def test_the_commands(earmark: Earmark, tmp_path: Path, monkeypatch: pytest.Monk
     grove = earmark("kit", "show", "cold-chain", "--board", "pico-w").words
     assert "board GP5 (7) air SCL yellow" in grove
     assert "board GP4 (6) air SDA white" in grove
-    assert earmark("kit", "show", "soil", "--json").json()["settings"]["sensors"][0]["pin"] == 34
+    small = earmark("kit", "show", "soil", "--board", "esp32-devkitc")
+    assert "Its memory: its 112 KB are too little for a node" in small.words
+    set_up = earmark("kit", "show", "soil", "--board", "esp32-devkitc", "--json").json()["settings"]
+    assert set_up["sensors"][0]["pin"] == 34
     assert earmark("kit", "check", "climate").status == 0
     assert earmark("kit", "wire", "climate").status == 0
     assert (
-        Path("climate-esp32-devkitc.yml").read_text()
-        == (ROOT / "hardware" / "wiring" / "climate-esp32-devkitc.yml").read_text()
+        Path("climate-esp32-s3-devkitc-1.yml").read_text()
+        == (ROOT / "hardware" / "wiring" / "climate-esp32-s3-devkitc-1.yml").read_text()
     )
     priced = earmark("kit", "bom", "soil", "-o", "order.csv")
     assert priced.status == 0

@@ -31,7 +31,7 @@ def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
         help="write this MicroPython first: .bin (ESP32), .uf2 (Pico)",
     )
     image.add_argument(
-        "--download", metavar="IMAGE", help="let mpflash fetch and write the newest for this board: ESP32_GENERIC_S3 …"
+        "--download", metavar="IMAGE", help="let mpflash fetch and write the newest for this board: RPI_PICO2_W …"
     )
     parser.add_argument("--volume", metavar="DIR", type=Path, help="the drive of a Pico's boot loader")
     parser.add_argument("--erase", action="store_true", help="erase the whole flash first: key and outbox are gone")

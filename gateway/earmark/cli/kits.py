@@ -100,6 +100,8 @@ def _show(args: argparse.Namespace, build: Build, screen: Screen) -> int:
     settings = node_settings(build)
     screen.copyable(to_json(settings))
     screen.say(f"The key in this board is {build.board.facts.key}.")
+    if build.board.facts.memory:
+        screen.say(f"Its memory: {build.board.facts.memory}.")
     keys = ("from", "to", "colour", "net")
     document = {"kit": build.kit.name, "board": build.board.name, "settings": settings}
     screen.document(document | {"wires": [dict(zip(keys, row, strict=True)) for row in wires]})

@@ -55,11 +55,15 @@ def esptool_command(program: str, device: str, image: EspImage, *, erase: bool) 
     return [*head, "write-flash", *erasing, hex(image.offset), str(image.path)]
 
 
-def write_by_mpflash(device: str, board: str, *, erase: bool) -> None:
-    """Let mpflash fetch the newest stable MicroPython for a board and write it; what it says goes to stderr."""
+def write_by_mpflash(device: str, image: str, *, erase: bool) -> None:
+    """Let mpflash fetch the newest stable MicroPython and write it; what it says goes to stderr.
+
+    `image` is as micropython.org names it: the board, and after a hyphen its variant where it has one.
+    """
     program = find_program("mpflash")
-    erasing = ["--erase"] if erase else []
-    command = [program, "flash", "--version", "stable", "--serial", device, "--board", board, *erasing]
+    board, _, variant = image.partition("-")
+    options = (["--variant", variant] if variant else []) + (["--erase"] if erase else [])
+    command = [program, "flash", "--version", "stable", "--serial", device, "--board", board, *options]
     status = subprocess.run(command, stdout=_STDERR, check=False).returncode
     if status:
         raise DeviceError(

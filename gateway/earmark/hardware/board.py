@@ -60,6 +60,7 @@ class Facts:
     i2c_pull_up_ohm: float = setting(0.0, "pull-ups on the board's own I2C pins; 0 for none", "ohm")
     status_led: str = setting("", "pin of its plain lamp, as the firmware names it")
     key: str = setting("", "what the key in it is worth")
+    memory: str = setting("", "whether the node's firmware fits into it, where that is not sure")
     sources: tuple[str, ...] = setting((), "documents that the facts come from")
     unverified: tuple[str, ...] = setting((), "what could not be checked against such a document")
 

@@ -100,6 +100,8 @@ def _either(words: list[str]) -> str:
 
 def _board(build: Build, prices: Prices) -> Iterator[str]:
     yield f"## {build.board.facts.title}"
+    if build.board.facts.memory:
+        yield f"**Memory: {build.board.facts.memory}** ([firmware.md](../firmware.md#what-it-takes))."
     if build.board.is_linux:
         yield _LINUX.format(kit=build.kit.name, board=build.board.name)
     yield f"![Wiring of {build.kit.plan.title} on {build.board.facts.title}]({build.name}.svg)"
