@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -48,10 +49,11 @@ class Medium(Folder):
 
     kept: float | None = None
 
-    def _write(self, path: str, mode: str, content: bytes) -> None:
+    def _write(self, path: str, mode: str, pieces: Iterable[bytes]) -> None:
         if self.kept is None:
-            super()._write(path, mode, content)
+            super()._write(path, mode, pieces)
             return
+        content = b"".join(pieces)
         with open(path, mode) as stream:
             stream.write(content[: int(len(content) * self.kept)])
         self.kept = None
